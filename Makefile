@@ -1,0 +1,47 @@
+# Everything a person or CI runs. `make help` lists it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types contracts unit live run bench clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[test,bench]'
+	@touch $@
+
+.clients/stamp: tests/clients/requirements.txt tests/clients/install.sh $(VENV)/stamp
+	sh tests/clients/install.sh $(BIN)/uv $(BIN)/python
+	@touch $@
+
+demo: $(VENV)/stamp  ## start the proxy, install through it, cut the upstream, install again
+	$(BIN)/python examples/demo.py
+
+test: lint types contracts unit  ## lint, types, import contracts and the whole suite
+
+lint: $(VENV)/stamp  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/stamp  ## mypy, strict
+	$(BIN)/mypy
+
+contracts: $(VENV)/stamp  ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/stamp .clients/stamp  ## the test suite, with the real clients
+	$(BIN)/python -m pytest -n auto
+
+run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default
+	$(BIN)/envproxy serve
+
+bench: $(VENV)/stamp  ## the benchmarks (docs/benchmarks.md says what each prints)
+	$(BIN)/python -m bench
+
+clean:           ## remove what make made
+	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .hypothesis envmesh-data

@@ -1,0 +1,1 @@
+"""The cache engine: content-addressed blobs, a catalog, single flights and upstreams."""

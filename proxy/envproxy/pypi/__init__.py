@@ -1,0 +1,1 @@
+"""The PyPI face: simple pages, files, metadata sidecars and uploads."""
