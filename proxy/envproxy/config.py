@@ -1,0 +1,328 @@
+"""The configuration of envproxy: read once, into frozen dataclasses, or refused with all its problems.
+
+Each setting is declared once, where its field is; docs/configuration.md has the table that is made from these
+declarations. Flags win over ENVPROXY_ variables, those over the TOML file, that over defaults. Invariant: a
+`Config` that `load` returned has no contradictions, and no text made from it shows a secret. The syntax of
+policy rules is not checked here but by policy.py, which knows what they mean.
+"""
+# ruff: noqa: RUF009 - the calls in the dataclasses below make fields
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from envproxy import kinds
+from envproxy.errors import ConfigError, Problem
+from envproxy.kinds import Address, Secret, Surroundings, likely
+from envproxy.settings import (
+    FILE_VARIABLE,
+    Key,
+    Settings,
+    key,
+    keys_of,
+    named,
+    optional,
+    reference_table,
+    required,
+    section,
+)
+
+__all__ = ["FILE_VARIABLE", "KEYS", "Address", "Config", "Key", "Secret", "describe", "load", "reference"]
+
+_NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+_UPSTREAMS = ("pypi", "upstreams")
+_INDEXES = ("pypi", "indexes")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The process and its socket."""
+
+    listen: Address = key(
+        "listen", kinds.ADDRESS, "127.0.0.1:8417", "`HOST:PORT` or `[IPv6]:PORT`; port 0 lets the system choose"
+    )
+    data: Path = key(
+        "data", kinds.DIRECTORY, "envmesh-data", "where everything is kept; relative to the working directory"
+    )
+    drain_s: int = key("drain", kinds.DURATION, "30s", "how long running downloads may finish after SIGTERM")
+
+    @property
+    def host(self) -> str:
+        """The host to bind, without brackets."""
+        return self.listen.host
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 lets the system choose."""
+        return self.listen.port
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is logged, and how it looks."""
+
+    level: str = key(
+        "level", kinds.choice("debug", "info", "warning", "error"), "info", "the least severity that is logged"
+    )
+    format: str = key("format", kinds.choice("text", "json"), "text", "for people, or one JSON object a line")
+    access: bool = key("access", kinds.BOOLEAN, "true", "a line for every request")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """The bounds of the disk cache."""
+
+    limit_bytes: int = key("limit", kinds.BUDGET, "200GB", "budget of the cache on disk")
+    min_free_bytes: int = key("min-free", kinds.SIZE, "10GB", "free space that the cache leaves on its disk")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """The bounds of what is kept in memory."""
+
+    pages_bytes: int = key("pages", kinds.SIZE, "24MB", "budget for ready-made pages in memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One client credential: a name for logs, the secret it presents, what it may do."""
+
+    name: str
+    secret: Secret = required("secret", kinds.SECRET, "what the client presents: `env:NAME` or `file:PATH`")
+    scopes: frozenset[str] = key("scopes", kinds.choices("read", "upload"), "read", "what it may do")
+
+
+def _in_order(tokens: dict[str, Token]) -> tuple[Token, ...]:
+    return tuple(tokens.values())
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """Who may do what."""
+
+    read: str = key(
+        "read", kinds.choice("anonymous", "token"), "anonymous", "who may install: anyone, or holders of a token"
+    )
+    tokens: tuple[Token, ...] = named(Token, _in_order)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """One index that envproxy fetches from. `url` ends with a slash; at most one kind of credential is set."""
+
+    name: str
+    url: str = required("url", kinds.URL, "its simple API, http or https; built in for `pypi`")
+    username: str | None = optional("username", kinds.TEXT, "for Basic credentials, with `password`")
+    password: Secret | None = optional("password", kinds.SECRET, "`env:NAME` or `file:PATH`")
+    bearer: Secret | None = optional("bearer", kinds.SECRET, "a bearer token: `env:NAME` or `file:PATH`")
+    netrc: bool = key("netrc", kinds.BOOLEAN, "false", "take credentials from netrc")
+    ca_file: Path | None = optional(
+        "ca-file", kinds.FILE, "certificates (PEM) that its TLS is verified with; relative to the file"
+    )
+    fresh_for_s: int = key(
+        "fresh-for", kinds.DURATION, "10m", "how long a page is fresh that came without Cache-Control"
+    )
+    connect_timeout_s: float = key("connect-timeout", kinds.TIMEOUT, "5s", "to connect, TLS included")
+    read_timeout_s: float = key("read-timeout", kinds.TIMEOUT, "10s", "without a byte of the response")
+    max_connections: int = key("max-connections", kinds.COUNT, "50", "connections at the same time")
+    forbidden_is_absent: bool = key(
+        "forbidden-is-absent", kinds.BOOLEAN, "false", "a 403 means that it does not have the name"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HostedConfig:
+    """A private index whose files are uploaded here."""
+
+    name: str
+    description: str = key("description", kinds.TEXT, "", "for people")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """What an index refuses. Rules are unparsed: policy.py reads them. `freeze_at` is in UTC."""
+
+    min_age_s: int = key("min-age", kinds.DURATION, "0s", "files uploaded more recently are refused")
+    freeze_at: datetime | None = optional(
+        "freeze", kinds.INSTANT, "files uploaded later are refused; a date means 00:00 UTC"
+    )
+    allow: tuple[str, ...] = key("allow", kinds.RULES, "", "if not empty, everything else is refused")
+    deny: tuple[str, ...] = key("deny", kinds.RULES, "", "refused")
+    allow_anyway: tuple[str, ...] = key("allow-anyway", kinds.RULES, "", "exempt from all of the above")
+    removed: str = key(
+        "removed",
+        kinds.choice("keep", "refuse"),
+        "keep",
+        "direct downloads of cached files that left the upstream page",
+    )
+    quarantined: str = key(
+        "quarantined",
+        kinds.choice("keep", "refuse"),
+        "refuse",
+        "direct downloads of cached files of a project that upstream quarantined",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """What clients see under one name. The order of `sources` decides who owns a name, after `owners`."""
+
+    name: str
+    sources: tuple[str, ...] = required(
+        "sources", kinds.NAMES, "upstreams and hosted indexes; the first that has a name owns it; `pypi` for `main`"
+    )
+    owners: tuple[tuple[str, str], ...] = key(
+        "owners",
+        kinds.OWNERS,
+        "",
+        "pattern of normalised names to the source that owns them; in a variable `corp-*=corp,other=pypi`",
+    )
+    policy: PolicyConfig = section(PolicyConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class PypiConfig:
+    """The PyPI face."""
+
+    upstreams: Mapping[str, UpstreamConfig] = named(UpstreamConfig, MappingProxyType)
+    hosted: Mapping[str, HostedConfig] = named(HostedConfig, MappingProxyType)
+    indexes: Mapping[str, IndexConfig] = named(IndexConfig, MappingProxyType)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an operator can set."""
+
+    server: ServerConfig = section(ServerConfig)
+    log: LogConfig = section(LogConfig)
+    store: StoreConfig = section(StoreConfig)
+    memory: MemoryConfig = section(MemoryConfig)
+    auth: AuthConfig = section(AuthConfig)
+    pypi: PypiConfig = section(PypiConfig)
+
+
+KEYS: tuple[Key, ...] = tuple(keys_of(Config))
+
+
+def load(path: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, str] = _NO_OVERRIDES) -> Config:
+    """Read the configuration; `overrides` are dotted keys with values as in a variable.
+
+    Raises ConfigError with every problem found, except that a file which cannot be read or is not TOML is
+    reported alone: what follows from its absence would mislead.
+    """
+    settings = Settings(KEYS, Surroundings(environ, path.parent if path else Path()))
+    settings.add_table(_built_in())
+    if path:
+        settings.add_table(_table(path))
+    settings.add_environment(environ)
+    settings.add_overrides(overrides)
+    config = settings.build(Config)
+    problems = [*settings.problems, *_contradictions(config, settings)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def describe(problems: Iterable[Problem]) -> str:
+    """Problems for a terminal: one line each, and one more where there is a hint."""
+    lines = []
+    for problem in problems:
+        lines.append(f"{problem.where}: {problem.what}")
+        if problem.hint:
+            lines.append(f"  hint: {problem.hint}")
+    return "\n".join(lines)
+
+
+def reference() -> str:
+    """The table of all settings in docs/configuration.md."""
+    return reference_table(KEYS)
+
+
+def default_endpoint() -> str:
+    """The simple API of PyPI, as the library pypi_simple names it.
+
+    Read from the library's source: importing it for one constant would cost every start 17 MB and 0.2 s.
+    """
+    spec = importlib.util.find_spec("pypi_simple")
+    assert spec is not None
+    assert spec.origin is not None
+    for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+        match node:
+            case (
+                ast.AnnAssign(target=ast.Name("PYPI_SIMPLE_ENDPOINT"), value=ast.Constant(str(endpoint)))
+                | ast.Assign(targets=[ast.Name("PYPI_SIMPLE_ENDPOINT")], value=ast.Constant(str(endpoint)))
+            ):
+                return endpoint
+            case _:
+                continue
+    raise LookupError(f"{spec.origin} has no PYPI_SIMPLE_ENDPOINT")
+
+
+def _built_in() -> dict[str, object]:
+    return {
+        "pypi": {
+            "upstreams": {"pypi": {"url": default_endpoint()}},
+            "indexes": {"main": {"sources": ["pypi"]}},
+        }
+    }
+
+
+def _table(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "is not UTF-8 text")]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), f"is not TOML: {error}")]) from error
+
+
+def _contradictions(config: Config, settings: Settings) -> Iterator[Problem]:
+    if config.auth.read == "token" and not any("read" in token.scopes for token in config.auth.tokens):
+        what = "is token, but no token has the scope read"
+        yield Problem(settings.where(("auth", "read")), what, 'add [auth.tokens.NAME] with scopes = ["read"]')
+    for upstream in config.pypi.upstreams.values():
+        yield from _credential_problems(upstream, settings)
+    for name in config.pypi.hosted:
+        if name in config.pypi.upstreams:
+            yield Problem(f"pypi.hosted.{name}", "is also the name of an upstream", "choose another name")
+    for index in config.pypi.indexes.values():
+        yield from _source_problems(index, config.pypi, settings)
+
+
+def _credential_problems(upstream: UpstreamConfig, settings: Settings) -> Iterator[Problem]:
+    place = (*_UPSTREAMS, upstream.name)
+    # By what was written, not by what came of it: an unset variable is one problem, not two.
+    written = {one for one in ("username", "password", "bearer") if settings.has((*place, one))}
+    if "username" in written and "password" not in written:
+        yield Problem(settings.where((*place, "username")), "is set without a password", "add password")
+    if "password" in written and "username" not in written:
+        yield Problem(settings.where((*place, "password")), "is set without a username", "add username")
+    rivals = [*sorted(written & {"password", "bearer"}), *(["netrc"] if upstream.netrc else [])]
+    if len(rivals) > 1:
+        where = settings.where((*place, rivals[0]))
+        yield Problem(where, f"is set, but so is {' and '.join(rivals[1:])}", "keep one kind of credential")
+
+
+def _source_problems(index: IndexConfig, pypi: PypiConfig, settings: Settings) -> Iterator[Problem]:
+    where = settings.where((*_INDEXES, index.name, "sources"))
+    known = {*pypi.upstreams, *pypi.hosted}
+    for source in index.sources:
+        if source not in known:
+            hint = likely(source, known) or f"known are {', '.join(sorted(known))}"
+            yield Problem(where, f"names {source!r}, which is neither an upstream nor a hosted index", hint)
+    if not index.sources:  # already reported
+        return
+    for pattern, source in index.owners:
+        if source not in index.sources:
+            where = settings.where((*_INDEXES, index.name, "owners"))
+            what = f"gives {pattern!r} to {source!r}, which is not among the sources of this index"
+            yield Problem(where, what, likely(source, index.sources) or f"add it to the sources of {index.name}")
