@@ -1,0 +1,164 @@
+"""One SQLite file and the one thread that touches it.
+
+WAL with synchronous=NORMAL: a crash of the process loses nothing, a crash of the machine at most the last moments,
+and never the consistency of the file. Several processes may open it; `changes_elsewhere` tells one of the writes of
+others. A file that is no longer a database is moved aside and replaced, for a cache must start. Knows no table by its
+meaning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from envproxy.errors import ConfigError, Problem
+
+from .schema import MIGRATIONS
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+BUSY_TIMEOUT_S = 10.0  # another process may hold the write lock for a batch, never for long
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_LOST = """the catalog %s is corrupt (%s): starting with an empty one.
+hint: pages and metadata come back by themselves, pins and uploaded files do not: try `sqlite3 %s .recover`"""
+
+log = logging.getLogger(__name__)
+
+
+class Database:
+    """Opens on `async with`; closing ends its thread. Methods may be called from any task of one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_new = False  # made by this open: blobs of an earlier life, if any, are to be adopted
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog")
+        self._connection: sqlite3.Connection  # used by that thread alone
+        self._data_version = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+    async def open(self) -> None:
+        """Open or make the file, bring its schema up to date.
+
+        Raises ConfigError for a file of a newer envproxy, sqlite3.OperationalError if the place is not writable.
+        """
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+
+    async def close(self) -> None:
+        """Finish what was asked for, close the file, end the thread."""
+        await self._in_thread(self._connection.close)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def changes_elsewhere(self) -> bool:
+        """Whether another process wrote since the last call (since `open`, at the first)."""
+        before, self._data_version = self._data_version, await self._in_thread(self._read_data_version)
+        return self._data_version != before
+
+    async def _rows(self, sql: str, *values: object) -> list[Row]:
+        return await self._in_thread(lambda: self._connection.execute(sql, values).fetchall())
+
+    async def _row(self, sql: str, *values: object) -> Row | None:
+        rows = await self._rows(sql, *values)
+        return rows[0] if rows else None
+
+    async def _write(self, sql: str, *values: object) -> int:
+        """Run one statement, return how many rows it changed."""
+        return await self._in_thread(lambda: self._connection.execute(sql, values).rowcount)
+
+    async def _write_many(self, sql: str, rows: Iterable[Row]) -> int:
+        """Run one statement for each of `rows` in one transaction, return how many rows it changed."""
+        return await self._transaction(lambda connection: connection.executemany(sql, rows).rowcount)
+
+    async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in the thread, in one transaction that no other writer can come between."""
+
+        def run() -> T:
+            with _transaction(self._connection) as connection:
+                return work(connection)
+
+        return await self._in_thread(run)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self) -> None:
+        try:
+            self._connection, self.is_new = _connect(self.path)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in _CORRUPT:
+                raise
+            aside = _move_aside(self.path)
+            log.warning(_LOST, self.path, error, aside)
+            self._connection, self.is_new = _connect(self.path)
+        self._data_version = self._read_data_version()
+
+    def _read_data_version(self) -> int:
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:  # commits, or rolls back
+        yield connection
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open `path` with an up-to-date schema; the second value is whether it was empty before."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with _transaction(connection):
+            return connection, _migrate(connection, path) == 0
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> int:
+    """Take the steps that the file lacks, return how many it had taken before."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        what = f"was written by a newer envproxy (schema {version}, this one knows {len(MIGRATIONS)})"
+        raise ConfigError([Problem(str(path), what, "upgrade envproxy, or use another directory")])
+    for step in MIGRATIONS[version:]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    return version
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename the file and its WAL to catalog.corrupt-<n>, the first number that is free."""
+    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.stem}.corrupt-{n}")).exists())
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)  # an index of the WAL, made anew
+    with contextlib.suppress(FileNotFoundError):  # a clean close leaves no WAL
+        path.with_name(f"{path.name}-wal").rename(f"{aside}-wal")
+    return path.rename(aside)
