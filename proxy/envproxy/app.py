@@ -1,0 +1,247 @@
+"""The composition root: every part of the proxy, built in dependency order and taken down in reverse.
+
+`build` makes the application from a configuration; what lives long hangs on its cleanup contexts. Nothing is loaded
+at start and no upstream is asked, so a proxy is ready at once, also without a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import netrc
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from . import __version__
+from .auth import Gate, Grant
+from .config import Config, IndexConfig, UpstreamConfig
+from .engine.artifacts import Artifacts
+from .engine.catalog import Catalog
+from .engine.evict import Evictor, Limits
+from .engine.flights import Flights, Tasks
+from .engine.store import BlobStore
+from .engine.upstream import Credentials, Upstream
+from .logs import LineBuffer
+from .metrics import Metrics, watch_loop_lag
+from .middleware import AccessLog, observe
+from .policy import Policy
+from .problems import problems
+from .pypi.files import Files
+from .pypi.hosted import HostedSource
+from .pypi.index import CacheResult, Index
+from .pypi.routes import PypiRoutes
+from .pypi.shelf import Ready, Shelf
+from .pypi.sidecars import Sidecars
+from .pypi.source import MirroredSource, Source
+from .reporter import CountingReporter
+from .service import ServiceRoutes, State
+
+LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI
+LAG_INTERVAL_S = 1.0
+
+Login = Callable[[str], tuple[str, str] | None]
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the application is made of; tests and the demo look inside."""
+
+    config: Config
+    metrics: Metrics
+    catalog: Catalog
+    store: BlobStore
+    artifacts: Artifacts
+    tasks: Tasks
+    shelf: Shelf
+    files: Files
+    upstreams: list[Upstream]
+    indexes: dict[str, Index]
+    state: State
+
+
+PARTS = web.AppKey("parts", Parts)
+
+
+def build(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    http_proxies: Mapping[str, str] | None = None,
+    access_log: Callable[[bytes], object] | None = None,
+) -> web.Application:
+    """The application for `config`. `http_proxies` maps URL schemes to forward proxies; `access_log` takes lines."""
+    parts = _assemble(config, clock, http_proxies or {})
+    lines = LineBuffer(access_log) if access_log is not None and config.log.access else None
+    access = AccessLog(lines, "json" if config.log.format == "json" else "text") if lines is not None else None
+    gate = _gate(config)
+    app = web.Application(
+        middlewares=[observe(parts.metrics, access), problems, gate.middleware()],
+        client_max_size=0,
+    )
+    app[PARTS] = parts
+    shared = "public" if gate.open_to_read else "private"
+    PypiRoutes(parts.indexes, parts.files, parts.artifacts, parts.metrics, shared=shared).add_to(app)
+    ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
+    app.cleanup_ctx.append(_storage)
+    app.cleanup_ctx.append(_network)
+    if lines is not None:
+        app.cleanup_ctx.append(_running(lines.run))
+    app.cleanup_ctx.append(_running(lambda: watch_loop_lag(parts.metrics, LAG_INTERVAL_S)))
+    app.cleanup_ctx.append(_running(parts.artifacts.flush_often))
+    app.cleanup_ctx.append(_running(lambda: _look_around(parts)))
+    return app
+
+
+def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[str, str]) -> Parts:
+    metrics = Metrics(CollectorRegistry(), version=__version__)
+    metrics.cache_limit_bytes.set(config.store.limit_bytes)
+    reporter = CountingReporter(metrics)
+    tasks = Tasks()
+    store = BlobStore(config.server.data)
+    catalog = Catalog(config.server.data / "catalog.sqlite")
+    limits = Limits(config.store.limit_bytes, config.store.min_free_bytes)
+    shelf = Shelf(config.memory.pages_bytes)
+    evictor = Evictor(store, catalog, limits, clock, lambda: artifacts.busy(), reporter=reporter)  # noqa: PLW0108 (made below)
+    artifacts = Artifacts(store, catalog, evictor, tasks, reporter=reporter, clock=clock)
+    sidecars = Sidecars(
+        artifacts, catalog, Flights(tasks, reporter, name="metadata"), changed=shelf.forget, clock=clock
+    )
+    upstreams: list[Upstream] = []
+    sources: dict[str, Source] = {name: HostedSource(name, catalog, clock=clock) for name in config.pypi.hosted}
+    login = _logins(config)
+    for name, site in config.pypi.upstreams.items():
+        upstream = Upstream(
+            site,
+            credentials=_credentials(site),
+            login=login if site.netrc else _no_login,
+            tls=_tls(site),
+            http_proxies=http_proxies,
+            reporter=reporter,
+            clock=clock,
+        )
+        upstreams.append(upstream)
+        sources[name] = MirroredSource(
+            upstream, catalog, Flights(tasks, reporter, name="page"),
+            fresh_for_s=site.fresh_for_s, reporter=reporter, clock=clock,
+        )  # fmt: skip
+    indexes = {
+        name: _index(index, sources, sidecars, shelf, Flights(tasks, reporter, name="index"), clock)
+        for name, index in config.pypi.indexes.items()
+    }
+    files = Files(
+        artifacts,
+        catalog,
+        sidecars,
+        refused=lambda index, rule: metrics.policy_refusals[index, rule].inc(),
+        clock=clock,
+    )
+    return Parts(config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, State())
+
+
+def _index(
+    config: IndexConfig,
+    sources: Mapping[str, Source],
+    sidecars: Sidecars,
+    shelf: Shelf,
+    flights: Flights[tuple[str, str], tuple[Ready, CacheResult]],
+    clock: Callable[[], float],
+) -> Index:
+    return Index(
+        config.name,
+        [sources[name] for name in config.sources],
+        owners=config.owners,
+        policy=Policy.from_config(config.policy),
+        sidecars=sidecars,
+        shelf=shelf,
+        flights=flights,
+        clock=clock,
+    )
+
+
+def _credentials(site: UpstreamConfig) -> Credentials | None:
+    if site.bearer is not None:
+        return Credentials.bearer(site.url, site.bearer.reveal())
+    if site.password is not None:
+        return Credentials.basic(site.url, site.username or "", site.password.reveal())
+    return None
+
+
+def _logins(config: Config) -> Login:
+    """Credentials by host name from the user's netrc, read once, and only if an upstream wants them."""
+    if not any(site.netrc for site in config.pypi.upstreams.values()):
+        return _no_login
+    known = netrc.netrc()
+
+    def login(host: str) -> tuple[str, str] | None:
+        found = known.authenticators(host)
+        return (found[0], found[2] or "") if found else None
+
+    return login
+
+
+def _no_login(_host: str) -> None:
+    return None
+
+
+def _tls(site: UpstreamConfig) -> ssl.SSLContext | bool:
+    if site.ca_file is None:
+        return True
+    context = ssl.create_default_context()
+    context.load_verify_locations(site.ca_file)
+    return context
+
+
+def _gate(config: Config) -> Gate:
+    grants = [Grant(token.name, token.secret.reveal(), token.scopes) for token in config.auth.tokens]
+    return Gate(grants, open_to_read=config.auth.read == "anonymous")
+
+
+async def _storage(app: web.Application) -> AsyncIterator[None]:
+    parts = app[PARTS]
+    await asyncio.to_thread(parts.store.prepare)
+    async with parts.catalog:
+        if parts.catalog.is_new:
+            await parts.catalog.adopt(await asyncio.to_thread(lambda: list(parts.store.walk())))
+        parts.state.ready = True
+        yield
+        parts.state.ready = False
+        await parts.artifacts.flush()
+
+
+async def _network(app: web.Application) -> AsyncIterator[None]:
+    parts = app[PARTS]
+    for upstream in parts.upstreams:
+        upstream.open()
+    yield
+    await parts.tasks.close()
+    for upstream in parts.upstreams:
+        await upstream.close()
+
+
+async def _look_around(parts: Parts) -> None:
+    """Notice what another process changed in the catalog, and keep the gauges of the store up to date."""
+    while True:
+        if await parts.catalog.changes_elsewhere():
+            parts.shelf.forget()
+            parts.files.forget()
+        totals = await parts.catalog.totals()
+        parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
+        parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))
+        await asyncio.sleep(LOOK_AROUND_S)
+
+
+def _running(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """A background task for as long as the application runs."""
+
+    async def context(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(work())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return context

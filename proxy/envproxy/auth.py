@@ -1,0 +1,96 @@
+"""Who may do what: optional tokens, presented as Basic (any user name; `__token__` is usual) or Bearer.
+
+A protected proxy answers 401 with WWW-Authenticate to whoever brings no valid token, and never a thinner 200: pip
+asks its keyring only after a 401, and uv sends credentials it has only after one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from .errors import ClientError, Unauthorized
+
+Scope = Literal["read", "upload"]
+
+
+class Forbidden(ClientError):
+    """The token is valid, but not for this."""
+
+    status = 403
+    title = "Forbidden"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token: its name for the log, its secret, and what it may do."""
+
+    name: str
+    secret: str
+    scopes: frozenset[str]
+
+    def __repr__(self) -> str:
+        return f"Grant({self.name}, {sorted(self.scopes)})"
+
+
+class Gate:
+    """Checks requests. With `open_to_read` nobody needs a token to read; uploading always takes one."""
+
+    def __init__(self, grants: Sequence[Grant], *, open_to_read: bool) -> None:
+        self._grants = tuple(grants)
+        self._open_to_read = open_to_read
+
+    @property
+    def open_to_read(self) -> bool:
+        """Whether reading needs no token."""
+        return self._open_to_read
+
+    def admit(self, authorization: str | None, scope: Scope) -> str:
+        """The name of the token that allows `scope`, "" for an anonymous reader. Raises Unauthorized, Forbidden."""
+        if scope == "read" and self._open_to_read:
+            return ""
+        secret = presented(authorization)
+        if secret is None:
+            raise Unauthorized(
+                f"this proxy wants a token to {scope}", hint="user __token__, the token as password, or Bearer"
+            )
+        grant = next((g for g in self._grants if hmac.compare_digest(g.secret.encode(), secret.encode())), None)
+        if grant is None:
+            raise Unauthorized("this proxy does not know that token")
+        if scope not in grant.scopes:
+            raise Forbidden(f"token {grant.name} may not {scope}", hint=f"add {scope!r} to its scopes")
+        return grant.name
+
+    def middleware(self) -> Middleware:
+        """Demands the read scope for everything below /pypi/ and /api/; uploads ask for theirs themselves."""
+
+        @web.middleware
+        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if not self._open_to_read and request.method in ("GET", "HEAD") and request.path.startswith(_GUARDED):
+                self.admit(request.headers.get("Authorization"), "read")
+            return await handler(request)
+
+        return gate
+
+
+_GUARDED = ("/pypi/", "/api/")
+
+
+def presented(authorization: str | None) -> str | None:
+    """The secret in an Authorization header (RFC 7617, RFC 6750); a JFrog-style token may stand as the user name."""
+    kind, _, value = (authorization or "").partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip() or None
+    if kind.lower() != "basic":
+        return None
+    try:
+        user, _, password = b64decode(value.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return password or user or None

@@ -1,0 +1,130 @@
+"""Blobs by digest: what is in the store, and one download per key for what is not.
+
+Ties store, catalog and evictor together for the faces. The catalog learns of a blob after the store has it. What is
+being downloaded or read is never evicted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from envproxy.errors import EnvproxyError
+
+from .download import Download, Expected, Opener
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
+    from .evict import Evictor
+    from .flights import Tasks
+    from .report import Reporter
+    from .store import BlobStore
+
+Kind = Literal["artifact", "metadata", "listing"]
+FLUSH_S = 10.0
+
+
+class Artifacts:
+    """The faces' view of what is stored. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        catalog: Catalog,
+        evictor: Evictor,
+        tasks: Tasks,
+        *,
+        reporter: Reporter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._evictor = evictor
+        self._tasks = tasks
+        self._reporter = reporter
+        self._clock = clock
+        self._downloads: dict[str, Download] = {}
+        self._used: dict[str, float] = {}
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies, if it does."""
+        return self._store.path(sha256)
+
+    async def size(self, sha256: str) -> int | None:
+        """Size of a stored blob in bytes, None if it is not stored."""
+        return await asyncio.to_thread(self._store.size, sha256)
+
+    def used(self, sha256: str) -> None:
+        """Note that a blob was served; written to the catalog in batches, for a lost second of it is no harm."""
+        self._used[sha256] = self._clock()
+
+    async def put(self, data: bytes, kind: Kind) -> str:
+        """Store a small body; returns its digest. Raises `StorageFull`."""
+        await self._evictor.make_room(len(data))
+        sha256 = await asyncio.to_thread(self._store.put_bytes, data)
+        await self._catalog.add_blob(sha256, len(data), kind, self._clock())
+        return sha256
+
+    def busy(self) -> set[str]:
+        """The digests that are on their way."""
+        return {sha256 for sha256 in self._downloads if len(sha256) == 64}
+
+    def download(
+        self,
+        key: str,
+        name: str,
+        open_body: Opener,
+        expected: Expected,
+        *,
+        kind: Kind = "artifact",
+        stored: Callable[[str, int], Awaitable[None]],
+    ) -> Download:
+        """The one download of `key`, started now unless one is in the air that still has its first byte.
+
+        `stored(sha256, size)` is awaited once the blob is in the store and in the catalog.
+        """
+        running = self._downloads.get(key)
+        if running is not None and running.admits_newcomers:
+            self._reporter.coalesced()
+            return running
+        download = Download(
+            name, open_body, self._store.create_partial, self._reserve, expected, reporter=self._reporter
+        )
+        self._downloads[key] = download
+        self._reporter.flights_changed(+1)
+        task = self._tasks.spawn(self._finish(download, kind, stored), name=f"download:{name}")
+        task.add_done_callback(lambda _: self._landed(key, download))
+        return download
+
+    async def flush(self) -> None:
+        """Write the batched use times to the catalog."""
+        used, self._used = self._used, {}
+        if used:
+            await self._catalog.touch_blobs(used)
+
+    async def flush_often(self) -> None:
+        """Flush every FLUSH_S, for ever."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def _finish(self, download: Download, kind: Kind, stored: Callable[[str, int], Awaitable[None]]) -> None:
+        with suppress(EnvproxyError):  # the readers get it, and raise it to their clients
+            await download.run()
+        if download.stored and download.digest is not None:
+            size = download.total or 0
+            await self._catalog.add_blob(download.digest, size, kind, self._clock())
+            await stored(download.digest, size)
+
+    def _landed(self, key: str, download: Download) -> None:
+        if self._downloads.get(key) is download:
+            del self._downloads[key]
+        self._reporter.flights_changed(-1)
+
+    async def _reserve(self, size: int | None) -> bool:
+        """Whether there is room for `size` more bytes beside all that is under way."""
+        pending = sum(d.missing for d in self._downloads.values())
+        return await self._evictor.make_room(max(pending, size or 0))

@@ -1,0 +1,154 @@
+"""What the URLs of the PyPI face mean, and which representation goes out.
+
+    /pypi/<index>/simple/                                     every project (PEP 503, 691)
+    /pypi/<index>/simple/<project>/                           one project
+    /pypi/<index>/files/<project>/<sha256>/<filename>         one file
+    /pypi/<index>/files/<project>/<sha256>/<filename>.metadata  its metadata (PEP 658)
+
+Links on pages are relative, so they hold behind any prefix or host name. A non-normal name is sent to its normal one.
+Every answer that comes out of the cache says so in X-Envmesh-Cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from envproxy.engine.artifacts import Artifacts
+from envproxy.engine.freshness import wants_revalidation
+from envproxy.engine.send import Representation, etag_of, send_blob, send_download
+from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
+from envproxy.metrics import Metrics
+
+from .files import Arriving, Files, Stored, Wanted
+from .index import Index
+from .names import check_filename, normalize
+from .negotiate import choose_encoding, choose_format, matches
+from .shelf import Ready
+from .show import UNHASHED
+
+VARY = "Accept, Accept-Encoding"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIDECAR = ".metadata"
+
+
+class PypiRoutes:
+    """The handlers. `shared` is "public" or, when reading needs credentials, "private" (RFC 9111, 5.2.2)."""
+
+    def __init__(
+        self, indexes: Mapping[str, Index], files: Files, artifacts: Artifacts, metrics: Metrics, *, shared: str
+    ) -> None:
+        self._indexes = indexes
+        self._files = files
+        self._artifacts = artifacts
+        self._metrics = metrics
+        self._shared = shared
+
+    def add_to(self, app: web.Application) -> None:
+        """Register every URL of the face."""
+        index, file = "/pypi/{index}", "/files/{project}/{digest}/{filename}"
+        add = app.router.add_get
+        add(index + "/simple/{project}/", self.project, name="project")
+        add(index + "/simple/{project}", self.project_without_slash, name="project.redirect")
+        add(index + file + _SIDECAR, self.metadata, name="metadata")
+        add(index + file, self.file, name="file")
+
+    async def project(self, request: web.Request) -> web.Response:
+        """One project's page."""
+        index = self._index(request)
+        name = request.match_info["project"]
+        ask = wants_revalidation(request.headers.get("Cache-Control"))
+        ready, result = index.glance(name), "hit"
+        if ready is None or ask or not index.is_fresh(ready):
+            project = normalize(name)
+            if project != name:
+                raise web.HTTPMovedPermanently(f"../{project}/")
+            ready, result = await index.get(project, ask=ask)
+        if ready.rendition is None:
+            result = "negative" if ready.refusal is None and result != "stale" else result
+        self._metrics.cache_requests["pypi", "index", result].inc()
+        return await self._page(request, index, name, ready, result)
+
+    async def project_without_slash(self, request: web.Request) -> web.Response:
+        """PEP 503: the canonical URL ends with a slash. Relative, so that it holds behind any prefix."""
+        self._index(request)
+        raise web.HTTPMovedPermanently(f"{normalize(request.match_info['project'])}/")
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """One file, from the store or while it arrives."""
+        index, wanted = self._index(request), self._wanted(request)
+        found = await self._files.open(index, wanted)
+        if isinstance(found, Stored):
+            try:
+                return await self._send_stored(request, found.sha256, "artifact")
+            except FileNotFoundError:
+                found = await self._files.reopen(index, wanted)
+        if isinstance(found, Stored):
+            return await self._send_stored(request, found.sha256, "artifact")
+        return await self._send_arriving(request, found)
+
+    async def metadata(self, request: web.Request) -> web.StreamResponse:
+        """The core metadata of one wheel (PEP 658)."""
+        index, wanted = self._index(request), self._wanted(request)
+        if not wanted.filename.endswith(".whl"):
+            raise NoSuchThing(f"only wheels have metadata sidecars, {wanted.filename} is none")
+        return await self._send_stored(request, await self._files.sidecar(index, wanted), "metadata")
+
+    async def _page(
+        self, request: web.Request, index: Index, project: str, ready: Ready, result: str
+    ) -> web.Response:
+        headers = {"X-Envmesh-Cache": result, "Vary": VARY, "Cache-Control": self._cache_control(index, ready)}
+        if ready.rendition is None:
+            if ready.refusal is not None:
+                self._metrics.policy_refusals[index.name, ready.rule].inc()
+                raise PolicyRefused(ready.refusal)
+            raise NoSuchThing(f"index {index.name} has no project {project}")
+        sent = request.headers
+        fmt, encoding = choose_format(sent.get("Accept")), choose_encoding(sent.get("Accept-Encoding"))
+        variant = ready.rendition.get(fmt, encoding) or await index.build(project, ready, fmt, encoding)
+        headers["ETag"] = variant.etag
+        if (known := sent.get("If-None-Match")) is not None and matches(known, variant.etag):
+            return web.Response(status=304, headers=headers)
+        headers["Content-Type"] = variant.content_type
+        if variant.encoding is not None:
+            headers["Content-Encoding"] = variant.encoding
+        self._metrics.bytes_served[("memory",)].inc(len(variant.body))
+        return web.Response(body=variant.body, headers=headers)
+
+    def _cache_control(self, index: Index, ready: Ready) -> str:
+        seconds = index.max_age(ready)
+        return f"{self._shared}, max-age={seconds}" if seconds else "no-cache"
+
+    async def _send_stored(self, request: web.Request, sha256: str, kind: str) -> web.StreamResponse:
+        what = Representation(etag_of(sha256), {"X-Envmesh-Cache": "hit"})
+        response = await send_blob(request, self._artifacts.path(sha256), what)
+        self._artifacts.used(sha256)
+        self._metrics.cache_requests["pypi", kind, "hit"].inc()
+        self._metrics.bytes_served[("disk",)].inc(response.content_length or 0)
+        return response
+
+    async def _send_arriving(self, request: web.Request, found: Arriving) -> web.StreamResponse:
+        self._metrics.cache_requests["pypi", "artifact", "miss"].inc()
+        etag = etag_of(found.sha256) if found.sha256 else None
+        what = Representation(etag, {"X-Envmesh-Cache": "miss"})
+        response = await send_download(request, found.download, what)
+        self._metrics.bytes_served[("upstream",)].inc(response.content_length or 0)
+        return response
+
+    def _index(self, request: web.Request) -> Index:
+        name = request.match_info["index"]
+        index = self._indexes.get(name)
+        if index is None:
+            known = ", ".join(self._indexes)
+            raise NoSuchThing(f"there is no index {name[:50]!r} here", hint=f"configured indexes: {known}")
+        return index
+
+    def _wanted(self, request: web.Request) -> Wanted:
+        info = request.match_info
+        project, digest, filename = normalize(info["project"]), info["digest"], info["filename"]
+        check_filename(filename)
+        if digest != UNHASHED and not _SHA256.fullmatch(digest):
+            raise ClientError(f"{digest[:80]!r} is not a SHA-256", hint="take file URLs from the project's page")
+        return Wanted(project, digest, filename)

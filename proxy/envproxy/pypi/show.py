@@ -1,0 +1,85 @@
+"""What an index shows of a project page: a pure function of page, policy, moment and known sidecars.
+
+Files that the policy hides are left out. If it hides all of them the page is not emptied but refused with the reason,
+for installers take an empty page for "no versions" and say nothing helpful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote
+
+from envproxy.policy import Policy, Verdict, next_flip
+
+from .names import version_of
+from .page import Page, ProjectFile
+from .render import Offer, render_json
+
+UNHASHED = "unhashed"  # stands for the digest in the URL of a file whose index gives none
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The JSON page, or the refusal (with the policy's rule) in its place; `flips_at` in seconds since the epoch."""
+
+    json: bytes | None
+    refusal: str | None
+    rule: str
+    status: str
+    flips_at: float | None
+
+
+def wheel_key(source: str, file: ProjectFile) -> str:
+    """What stands for a wheel's bytes: its SHA-256, or where it is if the index gives none."""
+    return file.sha256 or f"{source}:{file.url}"
+
+
+def file_path(project: str, file: ProjectFile) -> str:
+    """Where the file is, relative to its project's page. It names the digest: other bytes get another URL."""
+    return f"../../files/{project}/{file.sha256 or UNHASHED}/{quote(file.filename)}"
+
+
+def show(page: Page, policy: Policy, now: datetime, sidecars: Mapping[str, str | None], *, source: str) -> Shown:
+    """Apply `policy` at `now`. `sidecars` maps wheel keys to the digest of their metadata, None if they have none."""
+    rules = policy.about(page.name)
+    verdicts: list[Verdict] = []
+
+    def offer(file: ProjectFile) -> Offer | None:
+        if not policy.is_open:
+            version = version_of(file.filename, page.name) if policy.needs_versions else None
+            verdict = rules.judge(version, file.filename, file.upload_time, now)
+            verdicts.append(verdict)
+            if not verdict.allowed:
+                return None
+        return Offer(url=file_path(page.name, file), core_metadata=_sidecar(file, sidecars, source))
+
+    json = render_json(page, offer)
+    flip = next_flip(verdicts)
+    hidden = bool(verdicts) and not any(verdict.allowed for verdict in verdicts)
+    return Shown(
+        json=None if hidden else json,
+        refusal=_refusal(page.name, verdicts) if hidden else None,
+        rule=verdicts[0].rule if hidden else "",
+        status=page.status,
+        flips_at=flip.timestamp() if flip else None,
+    )
+
+
+def _sidecar(file: ProjectFile, sidecars: Mapping[str, str | None], source: str) -> bool | str:
+    """What to announce (PEP 658): what we found ourselves, else upstream's word; any other wheel's can be made."""
+    if not file.filename.endswith(".whl"):
+        return False
+    key = wheel_key(source, file)
+    if key in sidecars:
+        return sidecars[key] or False
+    announced = file.core_metadata
+    return announced.get("sha256", True) if not isinstance(announced, bool) else True
+
+
+def _refusal(project: str, verdicts: list[Verdict]) -> str:
+    soonest = min(verdicts, key=lambda v: (v.flips_at is None, v.flips_at.timestamp() if v.flips_at else 0.0))
+    if len(verdicts) == 1:
+        return soonest.reason
+    return f"all {len(verdicts)} files of {project} are hidden; for one, {soonest.reason}"

@@ -1,0 +1,176 @@
+"""Metadata sidecars (PEP 658, PEP 714) for every wheel, whatever upstream offers.
+
+In this order: what the catalog has; the cached wheel's own METADATA; upstream's sidecar, byte for byte and checked
+against the digest that the page announces; METADATA read out of the wheel upstream by range; or, where upstream
+does not do ranges, out of the wheel fetched whole. Each is made once, by one flight. A wheel that has no usable
+METADATA is remembered and announced no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+from yarl import URL
+
+from envproxy.engine.artifacts import Artifacts
+from envproxy.engine.catalog import Catalog, Sidecar
+from envproxy.engine.flights import Flights
+from envproxy.engine.upstream import Absent, Fetched, Upstream
+from envproxy.errors import BadUpstreamBody, NoSuchThing, StorageFull, UpstreamError
+
+from .metadata import extract, extract_from_file
+from .page import Page, ProjectFile
+from .show import wheel_key
+from .source import Source
+
+FetchWheel = Callable[[str, ProjectFile, Source], Awaitable[str]]
+"""Brings a wheel of (project, file, source) into the store; returns its SHA-256."""
+
+PROBE_AGAIN_S = 3600.0  # how long a host that had no sidecar for a wheel is not asked for unannounced ones
+
+
+class Sidecars:
+    """See the module. `changed(project)` is called when what pages announce of a project turned out wrong."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        catalog: Catalog,
+        flights: Flights[str, str],
+        *,
+        changed: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._artifacts = artifacts
+        self._catalog = catalog
+        self._flights = flights
+        self._changed = changed
+        self._clock = clock
+        self._bare_hosts: dict[str, float] = {}
+
+    async def known(self, source: Source, page: Page) -> dict[str, str | None]:
+        """What is known of the sidecars of a page's wheels, by wheel key; None for a wheel that has none."""
+        keys = await asyncio.to_thread(_wheel_keys, source.name, page)
+        return await self._catalog.sidecars_for(keys)
+
+    async def digest(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
+        """The digest under which the sidecar is stored now. Raises `NoSuchThing` or `UpstreamError`."""
+        key = wheel_key(source.name, file)
+        row = await self._catalog.find_sidecar(key)
+        if row is not None and row.metadata_sha256 is None:
+            raise NoSuchThing(f"{file.filename} has no metadata: {row.reason}")
+        if row is not None and row.metadata_sha256 and await self._artifacts.size(row.metadata_sha256) is not None:
+            return row.metadata_sha256
+        return await self._flights.join(key, lambda: self._make(key, project, file, source, fetch_wheel))
+
+    async def _make(self, key: str, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
+        try:
+            body, origin = await self._body(project, file, source, fetch_wheel)
+        except NoSuchThing as error:
+            await self._catalog.save_sidecar(Sidecar(key, None, error.message))
+            self._changed(project)
+            raise
+        announced = _announced(file)
+        found = sha256(body).hexdigest()
+        stored = await self._store(body, found)
+        await self._catalog.save_sidecar(Sidecar(key, stored, origin))
+        if announced is not None and announced != found:
+            self._changed(project)
+            raise UpstreamError(
+                f"{source.name} announces another digest for the metadata of {file.filename} than it has",
+                cause="bad_body",
+                hint="the next page that this index serves names the right one: run the install again",
+            )
+        return stored
+
+    async def _store(self, body: bytes, digest: str) -> str:
+        try:
+            return await self._artifacts.put(body, "metadata")
+        except StorageFull as error:
+            raise UpstreamError(f"no room for metadata {digest}", cause="bad_body") from error
+
+    async def _body(
+        self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel
+    ) -> tuple[bytes, str]:
+        announced = _announced(file)
+        upstream = source.upstream
+        if file.sha256 is not None and await self._artifacts.size(file.sha256) is not None:
+            return await self._from_store(file.sha256, file), "cached wheel"
+        if upstream is not None:
+            relayed = await self._relayed(upstream, file)
+            if relayed is not None and announced in (None, sha256(relayed).hexdigest()):
+                return relayed, "upstream"
+            ranged = await _from_ranges(upstream, file)
+            if ranged is not None:
+                return ranged, "range"
+        return await self._from_store(await fetch_wheel(project, file, source), file), "wheel"
+
+    async def _from_store(self, digest: str, file: ProjectFile) -> bytes:
+        return await asyncio.to_thread(extract_from_file, self._artifacts.path(digest), filename=file.filename)
+
+    async def _relayed(self, upstream: Upstream, file: ProjectFile) -> bytes | None:
+        """Upstream's own sidecar: asked for if announced, else unless its host had none a while ago."""
+        host = URL(file.url).host or ""
+        announced = file.core_metadata is not False
+        if not announced and self._clock() < self._bare_hosts.get(host, 0.0):
+            return None
+        try:
+            answer = await upstream.fetch(f"{file.url}.metadata", accept="*/*")
+        except UpstreamError as error:
+            if error.cause != "4xx":
+                raise
+            answer = Absent()  # object stores answer 403 for what they do not have
+        if isinstance(answer, Fetched):
+            return answer.body if _is_metadata(answer.body) else None
+        if not announced:
+            self._bare_hosts[host] = self._clock() + PROBE_AGAIN_S
+        return None
+
+
+class _RangeReader:
+    """One wheel upstream, read by ranges (see `metadata.RangeReader`)."""
+
+    def __init__(self, upstream: Upstream, file: ProjectFile) -> None:
+        self._upstream = upstream
+        self._file = file
+
+    async def size(self) -> int:
+        size = self._file.size if self._file.size is not None else await self._upstream.length(self._file.url)
+        if not size:
+            raise _NoRanges
+        return size
+
+    async def read(self, start: int, end: int) -> bytes:
+        data = await self._upstream.read_range(self._file.url, start, end)
+        if data is None:
+            raise _NoRanges
+        return data
+
+
+class _NoRanges(Exception):
+    pass
+
+
+async def _from_ranges(upstream: Upstream, file: ProjectFile) -> bytes | None:
+    """METADATA by range reads; None if this upstream, or a size that it states wrongly, does not allow it."""
+    try:
+        return await extract(_RangeReader(upstream, file), filename=file.filename)
+    except (_NoRanges, BadUpstreamBody):
+        return None
+
+
+def _announced(file: ProjectFile) -> str | None:
+    announced = file.core_metadata
+    return None if isinstance(announced, bool) else announced.get("sha256")
+
+
+def _is_metadata(body: bytes) -> bool:
+    """An error page with status 200 is no metadata: every METADATA has this field (core metadata specification)."""
+    return b"Metadata-Version:" in body[:4096]
+
+
+def _wheel_keys(source: str, page: Page) -> list[str]:
+    return [wheel_key(source, file) for file in page.files() if file.filename.endswith(".whl")]

@@ -1,0 +1,245 @@
+"""Where projects come from: an upstream index, mirrored on demand, or one hosted here.
+
+A source answers for a name with a `Standing`: known, absent or gone (known once, and upstream took it away). What it
+cannot tell it raises as `UpstreamError`; a failure is never an absence. A known page past its freshness is asked for
+again; while upstream fails, the last standing holds and says that it is stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Literal, Protocol
+
+from envproxy.engine import catalog as rows
+from envproxy.engine.catalog import Catalog
+from envproxy.engine.flights import Flights
+from envproxy.engine.freshness import (
+    ABSENT_IN_OUTAGE_S,
+    RETRY_S,
+    Moment,
+    Span,
+    absent_span,
+    known_span,
+    lifetime,
+)
+from envproxy.engine.report import Reporter
+from envproxy.engine.upstream import Absent, Fetched, NotModified, Upstream
+from envproxy.errors import NoSuchThing, UpstreamError
+
+from .page import Page, dump, load, parse
+
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+PATIENCE_S = 3.0  # how long a client waits for a refresh when something stale can be served (pip gives up at 15 s)
+PAGE_DEADLINE_S = 12.0  # and when nothing can
+_REMEMBERED = 20_000  # standings in memory, a few hundred bytes each
+
+State = Literal["known", "absent", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a source says of one name.
+
+    `fingerprint` changes whenever the page does; `stale` names why an outdated answer is used (the cause of an
+    `UpstreamError`); `asked` is true when upstream confirmed this very answer just now; `shared_s` caps the max-age
+    given to clients.
+    """
+
+    state: State
+    span: Span
+    fingerprint: str = ""
+    stale: str | None = None
+    asked: bool = False
+    checked_at: float = 0.0
+    shared_s: float = 600.0
+
+
+class Source(Protocol):
+    """An upstream or hosted repository, as an index sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """Whom to ask for files, None if all files are here."""
+
+    async def standing(self, project: str, *, ask: bool = False) -> Standing:
+        """What the source says of `project` (normalised); `ask` goes past freshness. Raises `UpstreamError`."""
+
+    async def page(self, project: str) -> Page:
+        """The page of a project that is known. Raises `NoSuchThing` if it went away meanwhile."""
+
+    async def remember_absence(self, project: str) -> None:
+        """Keep the absence of `project` for an outage: a later source owns the name."""
+
+
+class MirroredSource:
+    """An upstream index, project by project, kept in the catalog."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        catalog: Catalog,
+        flights: Flights[tuple[str, str], Standing],
+        *,
+        fresh_for_s: float,
+        reporter: Reporter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._upstream = upstream
+        self._catalog = catalog
+        self._flights = flights
+        self._fresh_for_s = fresh_for_s
+        self._reporter = reporter
+        self._clock = clock
+        self._standings: OrderedDict[str, Standing] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        return self._upstream.name
+
+    @property
+    def upstream(self) -> Upstream:
+        """The server behind it."""
+        return self._upstream
+
+    async def standing(self, project: str, *, ask: bool = False) -> Standing:
+        """See `Source`. Waits for upstream at most PATIENCE_S if there is something stale to fall back on."""
+        last = await self._last(project)
+        if last is not None and not ask and last.span.at(self._clock()) is Moment.FRESH:
+            return last
+        flight = self._flights.start((self.name, project), lambda: self._ask(project, last))
+        try:
+            async with asyncio.timeout(PATIENCE_S if last is not None and self._holds(last) else PAGE_DEADLINE_S):
+                return await asyncio.shield(flight)
+        except TimeoutError:
+            failure = UpstreamError(f"{self.name} did not answer for {project} in time", cause="timeout")
+        except UpstreamError as error:
+            failure = error
+        return self._in_outage(project, last, failure)
+
+    async def page(self, project: str) -> Page:
+        """See `Source`."""
+        row = await self._catalog.load_page(self.name, project)
+        if row is None or row.body is None:
+            raise NoSuchThing(f"{self.name} has no project {project}")
+        return await asyncio.to_thread(load, row.body)
+
+    async def remember_absence(self, project: str) -> None:
+        """See `Source`."""
+        last = self._standings.get(project)
+        if last is not None and last.state == "absent" and last.asked:
+            await self._catalog.save_page(_row(self.name, project, "absent", last.checked_at, last.span))
+
+    async def _last(self, project: str) -> Standing | None:
+        """The last standing, from memory or from the catalog."""
+        if (standing := self._standings.get(project)) is not None:
+            self._standings.move_to_end(project)
+            return replace(standing, asked=False)
+        row = await self._catalog.load_page(self.name, project)
+        if row is None:
+            return None
+        span = known_span(row.checked_at, row.fresh_until - row.checked_at)
+        if row.state != "known":
+            span = absent_span(row.checked_at)
+        return self._remember(project, Standing(row.state, span, row.fingerprint, checked_at=row.checked_at))
+
+    async def _ask(self, project: str, last: Standing | None) -> Standing:
+        row = await self._catalog.load_page(self.name, project) if last and last.state == "known" else None
+        answer = await self._upstream.fetch(
+            f"{self._upstream.site.url}{project}/",
+            accept=ACCEPT,
+            etag=row.etag if row else None,
+            last_modified=row.last_modified if row else None,
+        )
+        now = self._clock()
+        if isinstance(answer, Absent):
+            return await self._absent(project, last, now)
+        fresh_s = lifetime(answer.cache_control, answer.age, default_s=self._fresh_for_s)
+        if row is not None and (isinstance(answer, NotModified) or _fingerprint(answer) == row.fingerprint):
+            await self._catalog.touch_page(self.name, project, checked_at=now, fresh_until=now + fresh_s)
+            fingerprint = row.fingerprint
+        elif isinstance(answer, NotModified):
+            raise UpstreamError(f"{self.name} answered 304 for {project}, which was not asked for", cause="bad_body")
+        else:
+            fingerprint = await self._keep(project, answer, now, now + fresh_s)
+        span = known_span(now, fresh_s)
+        return self._remember(project, Standing("known", span, fingerprint, asked=True, checked_at=now))
+
+    async def _keep(self, project: str, answer: Fetched, now: float, fresh_until: float) -> str:
+        body = await asyncio.to_thread(_canonical, answer, project)
+        fingerprint = _fingerprint(answer)
+        await self._catalog.save_page(
+            rows.Page(
+                source=self.name,
+                project=project,
+                state="known",
+                body=body,
+                fingerprint=fingerprint,
+                etag=answer.etag,
+                last_modified=answer.last_modified,
+                changed_at=now,
+                checked_at=now,
+                fresh_until=fresh_until,
+            )
+        )
+        return fingerprint
+
+    async def _absent(self, project: str, last: Standing | None, now: float) -> Standing:
+        """A definite 404: of a name that was known it is a removal, which the catalog must remember."""
+        was_known = last is not None and last.state in ("known", "gone")
+        span = absent_span(now)
+        standing = Standing("gone" if was_known else "absent", span, asked=True, checked_at=now)
+        if was_known:
+            await self._catalog.save_page(_row(self.name, project, "gone", now, span))
+        return self._remember(project, standing)
+
+    def _holds(self, last: Standing) -> bool:
+        """Whether a standing counts while upstream cannot be asked."""
+        return last.state != "absent" or self._clock() - last.checked_at < ABSENT_IN_OUTAGE_S
+
+    def _in_outage(self, project: str, last: Standing | None, failure: UpstreamError) -> Standing:
+        if last is None or not self._holds(last):
+            raise failure
+        self._reporter.stale_served(self.name, failure.cause)
+        retry_at = self._clock() + RETRY_S
+        self._remember(project, replace(last, asked=False))
+        return replace(last, span=Span(retry_at, retry_at), stale=failure.cause, asked=False, shared_s=0.0)
+
+    def _remember(self, project: str, standing: Standing) -> Standing:
+        self._standings[project] = standing
+        self._standings.move_to_end(project)
+        if len(self._standings) > _REMEMBERED:
+            self._standings.popitem(last=False)
+        return standing
+
+
+def _canonical(answer: Fetched, project: str) -> bytes:
+    return dump(parse(answer.body, content_type=answer.content_type, url=answer.url, project=project))
+
+
+def _fingerprint(answer: Fetched) -> str:
+    """Names the page's content: its bytes, and the URL that relative links in it start from."""
+    return sha256(answer.url.encode() + b"\n" + answer.body).hexdigest()
+
+
+def _row(source: str, project: str, state: State, checked_at: float, span: Span) -> rows.Page:
+    return rows.Page(
+        source=source,
+        project=project,
+        state=state,
+        body=None,
+        fingerprint="",
+        etag=None,
+        last_modified=None,
+        changed_at=checked_at,
+        checked_at=checked_at,
+        fresh_until=span.fresh_until,
+    )

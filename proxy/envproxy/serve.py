@@ -1,0 +1,71 @@
+"""`envproxy serve`: the application on a socket, until a signal ends it.
+
+SIGTERM and SIGINT drain: the socket closes to newcomers, /readyz says 503, running downloads get `server.drain`
+seconds to finish, then storage closes in order. A second signal ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from urllib.request import getproxies
+
+from aiohttp import web
+
+from . import logs
+from .app import PARTS, build
+from .config import Config
+
+BACKLOG = 1024  # one uv opens 50 connections at once, and a cluster has many
+KEEPALIVE_S = 75.0
+
+
+def run(config: Config) -> int:
+    """Serve until stopped; the exit code. Raises OSError if the address or the data directory cannot be used."""
+    logs.setup(config.log.level.upper(), "json" if config.log.format == "json" else "text")
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    app = build(config, http_proxies=getproxies(), access_log=_to_stderr)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=config.server.drain_s,
+        keepalive_timeout=KEEPALIVE_S,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _first_signal, stop)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.server.host, config.server.port, backlog=BACKLOG).start()
+        _announce(config, runner)
+        await stop.wait()
+        app[PARTS].state.draining = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+def _first_signal(stop: asyncio.Event) -> None:
+    stop.set()
+
+
+def _announce(config: Config, runner: web.AppRunner) -> None:
+    """Say where to point clients: the line that a person copies, and a script waits for."""
+    host, port = runner.addresses[0][:2]
+    shown = f"[{host}]" if ":" in host else host
+    for name in config.pypi.indexes:
+        sys.stdout.write(f"serving index {name} on http://{shown}:{port}/pypi/{name}/simple/\n")
+    sys.stdout.flush()
+
+
+def _to_stderr(lines: bytes) -> None:
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
