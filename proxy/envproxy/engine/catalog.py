@@ -128,12 +128,12 @@ class Catalog(Blobs, Hosted):
         sql = "INSERT OR REPLACE INTO sidecars (wheel_key, metadata_sha256, reason) VALUES (?, ?, ?)"
         await self._write(sql, *astuple(sidecar))
 
-    async def sidecars_for(self, wheel_keys: Iterable[str]) -> dict[str, str]:
-        """The SHA-256 of the metadata of each of the wheels that is known to have some."""
+    async def sidecars_for(self, wheel_keys: Iterable[str]) -> dict[str, str | None]:
+        """The SHA-256 of the metadata of each of the wheels that is known, None for one that has none."""
         rows = await self._rows(
             """
             SELECT wheel_key, metadata_sha256 FROM sidecars
-            WHERE metadata_sha256 IS NOT NULL AND wheel_key IN (SELECT value FROM json_each(?))
+            WHERE wheel_key IN (SELECT value FROM json_each(?))
             """,
             json.dumps(list(wheel_keys)),
         )

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
@@ -28,6 +28,8 @@ from .page import ProjectFile
 from .show import UNHASHED
 from .sidecars import Sidecars
 from .source import Source
+
+V = TypeVar("V")
 
 _REMEMBERED = 20_000  # files whose catalog row is kept in memory, a few hundred bytes each
 
@@ -56,6 +58,17 @@ class Arriving:
     sha256: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The metadata of a wheel, and when upstream got the wheel, which policies ask for."""
+
+    sha256: str
+    upload_time: datetime | None
+
+
+Remembered = OrderedDict[tuple[str, Wanted], V]
+
+
 class Refusals(Protocol):
     """Told of each refusal by policy."""
 
@@ -79,7 +92,8 @@ class Files:
         self._sidecars = sidecars
         self._refused = refused
         self._clock = clock
-        self._rows: OrderedDict[tuple[str, Wanted], Artifact] = OrderedDict()
+        self._rows: Remembered[Artifact] = OrderedDict()
+        self._metadata: Remembered[Metadata] = OrderedDict()
 
     async def open(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file. Raises NoSuchThing, PolicyRefused, UpstreamError."""
@@ -94,44 +108,54 @@ class Files:
         self._rows.pop((index.name, wanted), None)
         return await self._fetch(index, wanted)
 
-    async def sidecar(self, index: Index, wanted: Wanted) -> str:
-        """The digest of the wheel's metadata, which is stored now. Raises as `open`."""
+    async def sidecar(self, index: Index, wanted: Wanted) -> tuple[str, bool]:
+        """The digest of the wheel's metadata, which is stored now, and whether it was at hand. Raises as `open`."""
+        known = _recall(self._metadata, (index.name, wanted))
+        if known is not None:
+            self._check_served(index, wanted, known.upload_time)
+            return known.sha256, True
         listed = await self._listed(index, wanted)
-        digest = await self._sidecars.digest(wanted.project, listed.file, listed.source, self._bring)
-        self._artifacts.used(digest)
-        return digest
+        found = await self._sidecars.find(listed.file, listed.source)
+        digest = found or await self._sidecars.make(wanted.project, listed.file, listed.source, self._bring)
+        _remember(self._metadata, (index.name, wanted), Metadata(digest, listed.file.upload_time))
+        return digest, found is not None
+
+    def forget_sidecar(self, index: Index, wanted: Wanted) -> None:
+        """The store turned out not to have the metadata any more."""
+        self._metadata.pop((index.name, wanted), None)
 
     def forget(self) -> None:
         """Drop what is in memory: the catalog changed behind our back."""
         self._rows.clear()
+        self._metadata.clear()
 
     async def _row(self, index: Index, wanted: Wanted) -> Artifact | None:
         """The catalog's row of a file that some source of this index once had."""
         key = (index.name, wanted)
-        if (row := self._rows.get(key)) is not None:
-            self._rows.move_to_end(key)
+        if (row := _recall(self._rows, key)) is not None:
             return row
         sha256 = None if wanted.digest == UNHASHED else wanted.digest
         for source in index.sources:
             row = await self._catalog.find_artifact(source.name, wanted.project, wanted.filename, sha256)
             if row is not None and await self._artifacts.size(row.sha256) is not None:
-                self._rows[key] = row
-                if len(self._rows) > _REMEMBERED:
-                    self._rows.popitem(last=False)
+                _remember(self._rows, key, row)
                 return row
         return None
 
     async def _check_row(self, index: Index, wanted: Wanted, row: Artifact) -> None:
-        """What the policy, and upstream's later word, say of a cached file; upstream is asked behind our back."""
-        uploaded = datetime.fromisoformat(row.upload_time) if row.upload_time else None
+        """What the policy says of a cached file, also if it left its page."""
+        self._check_served(index, wanted, datetime.fromisoformat(row.upload_time) if row.upload_time else None)
+        if index.policy.removed == "refuse" and not await self._is_listed(index, wanted):
+            self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "removed"))
+
+    def _check_served(self, index: Index, wanted: Wanted, uploaded: datetime | None) -> None:
+        """What policy and upstream's last word say of something at hand; upstream is asked anew behind our back."""
         self._enforce(index, index.verdict(wanted.project, wanted.filename, uploaded))
         ready = index.glance(wanted.project)
         if ready is None or ready.span.at(self._clock()) is not Moment.FRESH:
             index.refresh_behind(wanted.project)
         if ready is not None and ready.status == "quarantined":
             self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "quarantined"))
-        if index.policy.removed == "refuse" and not await self._is_listed(index, wanted):
-            self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "removed"))
 
     async def _is_listed(self, index: Index, wanted: Wanted) -> bool:
         listed = await index.listed(wanted.project, wanted.filename)
@@ -204,3 +228,16 @@ class Files:
 
 def _open(upstream: Upstream, url: str, offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
     return upstream.stream(url, offset=offset, if_range=validator)
+
+
+def _recall(memory: Remembered[V], key: tuple[str, Wanted]) -> V | None:
+    value = memory.get(key)
+    if value is not None:
+        memory.move_to_end(key)
+    return value
+
+
+def _remember(memory: Remembered[V], key: tuple[str, Wanted], value: V) -> None:
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -94,7 +94,13 @@ class PypiRoutes:
         index, wanted = self._index(request), self._wanted(request)
         if not wanted.filename.endswith(".whl"):
             raise NoSuchThing(f"only wheels have metadata sidecars, {wanted.filename} is none")
-        return await self._send_stored(request, await self._files.sidecar(index, wanted), "metadata")
+        sha256, at_hand = await self._files.sidecar(index, wanted)
+        try:
+            return await self._send_stored(request, sha256, "metadata", "hit" if at_hand else "miss")
+        except FileNotFoundError:
+            self._files.forget_sidecar(index, wanted)
+        sha256, _ = await self._files.sidecar(index, wanted)
+        return await self._send_stored(request, sha256, "metadata", "miss")
 
     async def _page(
         self, request: web.Request, index: Index, project: str, ready: Ready, result: str
@@ -121,11 +127,13 @@ class PypiRoutes:
         seconds = index.max_age(ready)
         return f"{self._shared}, max-age={seconds}" if seconds else "no-cache"
 
-    async def _send_stored(self, request: web.Request, sha256: str, kind: str) -> web.StreamResponse:
-        what = Representation(etag_of(sha256), {"X-Envmesh-Cache": "hit"})
+    async def _send_stored(
+        self, request: web.Request, sha256: str, kind: str, result: str = "hit"
+    ) -> web.StreamResponse:
+        what = Representation(etag_of(sha256), {"X-Envmesh-Cache": result})
         response = await send_blob(request, self._artifacts.path(sha256), what)
         self._artifacts.used(sha256)
-        self._metrics.cache_requests["pypi", kind, "hit"].inc()
+        self._metrics.cache_requests["pypi", kind, result].inc()
         self._metrics.bytes_served[("disk",)].inc(response.content_length or 0)
         return response
 

@@ -56,14 +56,18 @@ class Sidecars:
         keys = await asyncio.to_thread(_wheel_keys, source.name, page)
         return await self._catalog.sidecars_for(keys)
 
-    async def digest(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
-        """The digest under which the sidecar is stored now. Raises `NoSuchThing` or `UpstreamError`."""
-        key = wheel_key(source.name, file)
-        row = await self._catalog.find_sidecar(key)
-        if row is not None and row.metadata_sha256 is None:
+    async def find(self, file: ProjectFile, source: Source) -> str | None:
+        """The digest under which the sidecar is stored, None if it is yet to be made. Raises `NoSuchThing`."""
+        row = await self._catalog.find_sidecar(wheel_key(source.name, file))
+        if row is None:
+            return None
+        if row.metadata_sha256 is None:
             raise NoSuchThing(f"{file.filename} has no metadata: {row.reason}")
-        if row is not None and row.metadata_sha256 and await self._artifacts.size(row.metadata_sha256) is not None:
-            return row.metadata_sha256
+        return row.metadata_sha256 if await self._artifacts.size(row.metadata_sha256) is not None else None
+
+    async def make(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
+        """Get the sidecar and store it; returns its digest. Raises `NoSuchThing` or `UpstreamError`."""
+        key = wheel_key(source.name, file)
         return await self._flights.join(key, lambda: self._make(key, project, file, source, fetch_wheel))
 
     async def _make(self, key: str, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
@@ -109,7 +113,11 @@ class Sidecars:
         return await self._from_store(await fetch_wheel(project, file, source), file), "wheel"
 
     async def _from_store(self, digest: str, file: ProjectFile) -> bytes:
-        return await asyncio.to_thread(extract_from_file, self._artifacts.path(digest), filename=file.filename)
+        """Out of a verified wheel: what is wrong with it now will be wrong for ever."""
+        try:
+            return await asyncio.to_thread(extract_from_file, self._artifacts.path(digest), filename=file.filename)
+        except BadUpstreamBody as error:
+            raise NoSuchThing(error.message) from error
 
     async def _relayed(self, upstream: Upstream, file: ProjectFile) -> bytes | None:
         """Upstream's own sidecar: asked for if announced, else unless its host had none a while ago."""
