@@ -145,7 +145,7 @@ async def test_sidecars_are_found_one_by_one_and_by_the_thousand(catalog: Catalo
     assert await catalog.find_sidecar("two") == Sidecar("two", None, "not a zip file")
     assert await catalog.find_sidecar("four") is None
     many = [f"wheel-{number}" for number in range(300_000)]  # more than SQLite takes as parameters
-    assert await catalog.sidecars_for([*many, "one", "two", "three"]) == {"one": A, "three": C}
+    assert await catalog.sidecars_for([*many, "one", "two", "three"]) == {"one": A, "two": None, "three": C}
 
 
 async def test_blobs_are_counted_by_kind(catalog: Catalog) -> None:
@@ -263,14 +263,23 @@ async def test_what_another_process_writes_is_noticed_once_and_seen(catalog: Cat
     assert await catalog.pins() == [Pin(A, "operator", 5.0)]
 
 
-async def test_two_that_open_a_new_catalog_at_once_share_it(tmp_path: Path) -> None:
-    one, two = Catalog(tmp_path / "catalog.sqlite"), Catalog(tmp_path / "catalog.sqlite")
-    await asyncio.gather(one.open(), two.open())
-    assert one.is_new != two.is_new
-    await asyncio.gather(*(c.pin(A, f"{c is one} {n}", 1.0) for c in (one, two) for n in range(50)))
-    assert len(await one.pins()) == 100
-    await one.close()
-    await two.close()
+async def test_many_that_open_a_new_catalog_at_once_share_it(tmp_path: Path) -> None:
+    catalogs = [Catalog(tmp_path / "catalog.sqlite") for _ in range(8)]
+    await asyncio.gather(*(catalog.open() for catalog in catalogs))
+    assert [catalog.is_new for catalog in catalogs].count(True) == 1
+    await asyncio.gather(*(catalog.pin(A, f"{n}", 1.0) for n, catalog in enumerate(catalogs * 10)))
+    assert len(await catalogs[0].pins()) == 80
+    await asyncio.gather(*(catalog.close() for catalog in catalogs))
+
+
+async def test_many_that_find_the_file_corrupt_move_it_aside_once(tmp_path: Path) -> None:
+    await asyncio.to_thread((tmp_path / "catalog.sqlite").write_bytes, b"not a database, " * 1000)
+    catalogs = [Catalog(tmp_path / "catalog.sqlite") for _ in range(8)]
+    await asyncio.gather(*(catalog.open() for catalog in catalogs))
+    await catalogs[0].pin(A, "operator", 1.0)
+    assert [len(await catalog.pins()) for catalog in catalogs] == [1] * 8
+    assert [path.name for path in tmp_path.glob("*corrupt*")] == ["catalog.corrupt-1"]
+    await asyncio.gather(*(catalog.close() for catalog in catalogs))
 
 
 async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
@@ -313,6 +322,6 @@ async def test_a_catalog_of_a_newer_version_is_refused_and_left_alone(tmp_path: 
 
 
 async def test_a_catalog_that_cannot_be_made_is_said_so_not_moved(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+    with pytest.raises(FileNotFoundError, match=r"missing/catalog\.sqlite"):
         await Catalog(tmp_path / "missing" / "catalog.sqlite").open()
     assert list(tmp_path.iterdir()) == []

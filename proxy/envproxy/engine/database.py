@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +52,7 @@ class Database:
     async def open(self) -> None:
         """Open or make the file, bring its schema up to date.
 
-        Raises ConfigError for a file of a newer envproxy, sqlite3.OperationalError if the place is not writable.
+        Raises ConfigError for a file of a newer envproxy, OSError or sqlite3.OperationalError for an unusable place.
         """
         try:
             await self._in_thread(self._open)
@@ -106,14 +107,15 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _open(self) -> None:
-        try:
-            self._connection, self.is_new = _connect(self.path)
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in _CORRUPT:
-                raise
-            aside = _move_aside(self.path)
-            log.warning(_LOST, self.path, error, aside)
-            self._connection, self.is_new = _connect(self.path)
+        with _opening_alone(self.path):
+            try:
+                self._connection, self.is_new = _connect(self.path)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in _CORRUPT:
+                    raise
+                aside = _move_aside(self.path)
+                log.warning(_LOST, self.path, error, aside)
+                self._connection, self.is_new = _connect(self.path)
         self._data_version = self._read_data_version()
 
     def _read_data_version(self) -> int:
@@ -126,6 +128,18 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
     connection.execute("BEGIN IMMEDIATE")
     with connection:  # commits, or rolls back
         yield connection
+
+
+@contextlib.contextmanager
+def _opening_alone(path: Path) -> Iterator[None]:
+    """Let one process at a time open the file.
+
+    SQLite's busy timeout does not cover the switch to WAL, and nothing but this keeps two from moving a corrupt file
+    aside, one of them the other's new one.
+    """
+    with path.with_name(f"{path.name}-opening").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
