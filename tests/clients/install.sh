@@ -8,7 +8,7 @@ uv=$1
 python=$2
 
 while read -r requirement; do
-    home=.clients/${requirement%%==*}
+    home=.clients/${requirement%%[!a-z]*}
     "$uv" venv --quiet --allow-existing --python "$python" "$home"
     "$uv" pip install --quiet --python "$home/bin/python" "$requirement"
 done < "$(dirname "$0")/requirements.txt"
