@@ -1,0 +1,1 @@
+"""The Conda face: channels, mirrored and hosted, flat and sharded."""

@@ -1,0 +1,190 @@
+"""Sharded repodata (CEP 16): an index of names, and one shard of records for each.
+
+A shard is named by the SHA-256 of its compressed bytes, and no client checks that: `verify` is the only check there
+is. What is written here is deterministic, so an unchanged name keeps its shard: keys sorted, one zstd level, hashes
+as msgpack bin (mamba drops arrays), the content size in every frame (conda caps frames without). Everything that
+is not understood is carried through. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import zstandard
+
+from envproxy.errors import BadUpstreamBody, DigestMismatch
+
+from .compression import expanded
+from .repodata import BROKEN, SECTIONS, Line
+
+LEVEL = 3  # of zstd: a higher one gains little on shards of a few kilobytes
+INDEX_LIMIT_BYTES = 128 * 1024 * 1024  # decompressed, as conda has it
+SHARD_LIMIT_BYTES = 64 * 1024 * 1024  # the largest in the wild has 2.6 MB
+BESIDE, SHARDS = "./", "./shards/"
+"""Where our packages and shards are, relative to our index."""
+
+_HASHES = {"sha256": 64, "md5": 32}  # hex digits in JSON, half as many raw bytes in a shard
+_DIGEST_BYTES = 32
+_PACK = msgspec.msgpack.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """A shard index: `info` as it came, the raw SHA-256 of each name's shard."""
+
+    info: Mapping[str, Any]
+    shards: Mapping[str, bytes]
+
+    @property
+    def base_url(self) -> str:
+        """Where packages are, relative to the index."""
+        return str(self.info["base_url"])
+
+    @property
+    def shards_base_url(self) -> str:
+        """Where shards are, relative to the index."""
+        return str(self.info["shards_base_url"])
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What must be known of a package to fetch and to judge it; hashes in hex, `size` in bytes, times in ms."""
+
+    key: str
+    fields: Mapping[str, Any]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The digests that the record states, by algorithm."""
+        found = {name: _hex(self.fields.get(name)) for name in _HASHES}
+        return {name: digest for name, digest in found.items() if digest}
+
+    @property
+    def size(self) -> int | None:
+        """The size that the record states."""
+        size = self.fields.get("size")
+        return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame that states its content size."""
+    return zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(data)
+
+
+def expand(data: bytes, *, limit: int, what: str) -> bytes:
+    """Undo zstd, up to `limit` bytes. Raises BadUpstreamBody, saying what `what` is not."""
+    return b"".join(expanded([data], "zst", limit=limit, what=what))
+
+
+def read_index(blob: bytes) -> ShardIndex:
+    """Read a shard index; URLs that are missing count as "". Raises BadUpstreamBody."""
+    document = _unpack(expand(blob, limit=INDEX_LIMIT_BYTES, what="the shard index"), "the shard index")
+    info, shards = document.get("info"), document.get("shards")
+    if not isinstance(info, dict) or not isinstance(shards, dict):
+        raise BadUpstreamBody("the shard index lacks info or shards")
+    urls = {key: info.get(key) or "" for key in ("base_url", "shards_base_url")}
+    if not all(isinstance(url, str) for url in urls.values()):
+        raise BadUpstreamBody("the shard index has a base URL that is not text")
+    return ShardIndex({**info, **urls}, {_name(name): _digest(name, value) for name, value in shards.items()})
+
+
+def write_index(info: Mapping[str, Any], shards: Mapping[str, bytes]) -> bytes:
+    """A shard index for our own server: packages beside it, shards in `shards/`."""
+    here = {**info, "base_url": BESIDE, "shards_base_url": SHARDS}
+    return compress(_PACK.encode({"version": 1, "info": here, "shards": dict(sorted(shards.items()))}))
+
+
+def write_shard(lines: Iterable[Line], removed: Iterable[str]) -> bytes:
+    """The shard of one name. Raises BadUpstreamBody for a record that is no object or does not fit msgpack."""
+    shard: dict[str, Any] = {section: {} for section in SECTIONS}
+    shard["removed"] = sorted(removed)
+    for section, key, raw in lines:
+        if section in SECTIONS:
+            shard[section][key] = _packed(raw, key)
+        else:
+            shard.setdefault("v3", {}).setdefault(section.partition("/")[2], {})[key] = _packed(raw, key)
+    try:
+        return compress(_PACK.encode(shard))
+    except (OverflowError, RecursionError) as error:
+        raise BadUpstreamBody(f"a record cannot be packed: {error}") from error
+
+
+def read_shard(blob: bytes) -> dict[str, Record]:
+    """The records of a shard by filename; those of `v3` by key. Raises BadUpstreamBody."""
+    document = _unpack(expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard"), "a shard")
+    extensions = document.get("v3") or {}
+    groups = [document.get(section) or {} for section in SECTIONS]
+    if isinstance(extensions, dict):
+        groups += extensions.values()
+    records: dict[str, Record] = {}
+    for group in groups:
+        if not isinstance(group, dict) or not all(isinstance(fields, dict) for fields in group.values()):
+            raise BadUpstreamBody("a shard has something else where its records should be")
+        records |= {str(key): Record(str(key), fields) for key, fields in group.items()}
+    return records
+
+
+def shard_document(blob: bytes) -> dict[str, Any]:
+    """Everything in a shard as JSON would have it: hashes in hex. Raises BadUpstreamBody."""
+    document = _unpack(expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard"), "a shard")
+    for group in (*(document.get(section) or {} for section in SECTIONS), *(document.get("v3") or {}).values()):
+        for fields in group.values():
+            fields.update({name: digest for name in _HASHES if (digest := _hex(fields.get(name)))})
+    return document
+
+
+def verify(blob: bytes, digest: bytes) -> None:
+    """Raise DigestMismatch unless `digest` names `blob`."""
+    if sha256(blob).digest() != digest:
+        raise DigestMismatch(f"a shard named {digest.hex()} has SHA-256 {sha256(blob).hexdigest()}")
+
+
+def _unpack(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = msgspec.msgpack.decode(data)
+    except (*BROKEN, TypeError, ValueError) as error:  # TypeError: a map whose key cannot be hashed
+        raise BadUpstreamBody(f"{what} is not msgpack: {error}") from error
+    if not isinstance(document, dict):
+        raise BadUpstreamBody(f"{what} is not a map")
+    return document
+
+
+def _packed(raw: msgspec.Raw, key: str) -> dict[str, Any]:
+    record = msgspec.json.decode(raw)
+    if not isinstance(record, dict):
+        raise BadUpstreamBody(f"the record of {key} is not an object")
+    for name, digits in _HASHES.items():
+        value = record.get(name)
+        if isinstance(value, str) and len(value) == digits:
+            try:
+                record[name] = bytes.fromhex(value)
+            except ValueError:
+                raise BadUpstreamBody(f"the {name} of {key} is not hexadecimal") from None
+    return record
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise BadUpstreamBody("the shard index has a name that is not text")
+    return name
+
+
+def _digest(name: object, value: object) -> bytes:
+    if isinstance(value, list) and all(isinstance(item, int) and 0 <= item < 256 for item in value):
+        value = bytes(value)
+    if not isinstance(value, bytes) or len(value) != _DIGEST_BYTES:
+        raise BadUpstreamBody(f"the shard of {name} is not named by a SHA-256")
+    return value
+
+
+def _hex(value: object) -> str | None:
+    """A digest in hex, from raw bytes, from an array of them, or from text; None if there is none."""
+    if isinstance(value, list) and all(isinstance(item, int) and 0 <= item < 256 for item in value):
+        value = bytes(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.lower() if isinstance(value, str) else None
