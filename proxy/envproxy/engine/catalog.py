@@ -58,7 +58,7 @@ class Artifact:
 class Sidecar:
     """The metadata of a wheel (PEP 658), None if it has none that can be served; `reason` says how we know.
 
-    `wheel_key` is the wheel's SHA-256, or another name that stands for its bytes where the index gave no hash.
+    `wheel_key` stands for the bytes of one wheel as one source describes them.
     """
 
     wheel_key: str

@@ -172,20 +172,29 @@ class Upstream:
             await self._session.close()
 
     async def fetch(
-        self, url: str, *, accept: str, etag: str | None = None, last_modified: str | None = None
+        self,
+        url: str,
+        *,
+        accept: str,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        vital: bool = True,
     ) -> Fetched | NotModified | Absent:
-        """GET a page, conditionally if a validator is given. One more try on a dropped connection or a 5xx."""
+        """GET a page, conditionally if a validator is given. One more try on a dropped connection or a 5xx.
+
+        A 5xx for what is not `vital`, because there is another way to it, does not count as an upstream that is down.
+        """
         headers = {"Accept": accept}
         if etag:
             headers["If-None-Match"] = etag
         elif last_modified:
             headers["If-Modified-Since"] = last_modified
         try:
-            return await self._fetch_once(url, headers)
+            return await self._fetch_once(url, headers, vital=vital)
         except UpstreamError as error:
             if error.cause not in ("connect", "5xx") or self._breaker(URL(url)).is_open:
                 raise
-        return await self._fetch_once(url, headers)
+        return await self._fetch_once(url, headers, vital=vital)
 
     @asynccontextmanager
     async def stream(self, url: str, *, offset: int = 0, if_range: str | None = None) -> AsyncIterator[Body]:
@@ -222,8 +231,8 @@ class Upstream:
             self._check_file(response, url)
             return response.content_length
 
-    async def _fetch_once(self, url: str, headers: dict[str, str]) -> Fetched | NotModified | Absent:
-        async with self._request("GET", url, headers, decompress=True) as response:
+    async def _fetch_once(self, url: str, headers: dict[str, str], *, vital: bool) -> Fetched | NotModified | Absent:
+        async with self._request("GET", url, headers, decompress=True, vital=vital) as response:
             if response.status == 304:
                 return NotModified(response.headers.get("Cache-Control"), response.headers.get("Age"))
             if response.status in _ABSENT or (response.status == 403 and self.site.forbidden_is_absent):
@@ -246,7 +255,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, url: str, headers: dict[str, str], *, decompress: bool
+        self, method: str, url: str, headers: dict[str, str], *, decompress: bool, vital: bool = True
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request under the breaker; yields whatever answer came, raises if none did."""
         assert self._session is not None, "open() first"
@@ -272,19 +281,20 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._failed(error, url, seconds=time.perf_counter() - began) from error
         try:
-            self._judge(response, breaker, time.perf_counter() - began)
+            self._judge(response, breaker, time.perf_counter() - began, vital=vital)
             yield response
         finally:
             response.release()
 
-    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, seconds: float) -> None:
+    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, seconds: float, *, vital: bool) -> None:
         """Let the breaker and the reporter know what kind of answer came."""
         outcome: Outcome = "ok"
         was_open = breaker.is_open
         if response.status == 429 or response.status >= 500:
             outcome = "4xx" if response.status == 429 else "5xx"
             stated = "Retry-After" in response.headers
-            breaker.failed(pause_s=retry_after(response.headers.get("Retry-After")) if stated else 0.0)
+            if vital or outcome == "4xx":
+                breaker.failed(pause_s=retry_after(response.headers.get("Retry-After")) if stated else 0.0)
         else:
             breaker.succeeded()
             if response.status >= 400:

@@ -6,6 +6,7 @@ for installers take an empty page for "no versions" and say nothing helpful.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,13 +28,16 @@ class Shown:
     json: bytes | None
     refusal: str | None
     rule: str
-    status: str
     flips_at: float | None
 
 
 def wheel_key(source: str, file: ProjectFile) -> str:
-    """What stands for a wheel's bytes: its SHA-256, or where it is if the index gives none."""
-    return file.sha256 or f"{source}:{file.url}"
+    """What the metadata of a wheel is remembered under.
+
+    The SHA-256 alone will not do: before the wheel is here it is the source's word, and a source that lies about it
+    must not lend its metadata to the wheels of another.
+    """
+    return f"{source}:{file.filename}:{file.sha256 or file.url}"
 
 
 def file_path(project: str, file: ProjectFile) -> str:
@@ -57,14 +61,11 @@ def show(page: Page, policy: Policy, now: datetime, sidecars: Mapping[str, str |
 
     json = render_json(page, offer)
     flip = next_flip(verdicts)
-    hidden = bool(verdicts) and not any(verdict.allowed for verdict in verdicts)
-    return Shown(
-        json=None if hidden else json,
-        refusal=_refusal(page.name, verdicts) if hidden else None,
-        rule=verdicts[0].rule if hidden else "",
-        status=page.status,
-        flips_at=flip.timestamp() if flip else None,
-    )
+    flips_at = flip.timestamp() if flip else None
+    if not verdicts or any(verdict.allowed for verdict in verdicts):
+        return Shown(json, None, "", flips_at)
+    soonest = min(verdicts, key=_visible_from)
+    return Shown(None, _refusal(page.name, soonest, len(verdicts)), soonest.rule, flips_at)
 
 
 def _sidecar(file: ProjectFile, sidecars: Mapping[str, str | None], source: str) -> bool | str:
@@ -78,8 +79,9 @@ def _sidecar(file: ProjectFile, sidecars: Mapping[str, str | None], source: str)
     return announced.get("sha256", True) if not isinstance(announced, bool) else True
 
 
-def _refusal(project: str, verdicts: list[Verdict]) -> str:
-    soonest = min(verdicts, key=lambda v: (v.flips_at is None, v.flips_at.timestamp() if v.flips_at else 0.0))
-    if len(verdicts) == 1:
-        return soonest.reason
-    return f"all {len(verdicts)} files of {project} are hidden; for one, {soonest.reason}"
+def _visible_from(verdict: Verdict) -> float:
+    return verdict.flips_at.timestamp() if verdict.flips_at else math.inf
+
+
+def _refusal(project: str, soonest: Verdict, count: int) -> str:
+    return soonest.reason if count == 1 else f"all {count} files of {project} are hidden; for one, {soonest.reason}"

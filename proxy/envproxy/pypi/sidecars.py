@@ -120,16 +120,19 @@ class Sidecars:
             raise NoSuchThing(error.message) from error
 
     async def _relayed(self, upstream: Upstream, file: ProjectFile) -> bytes | None:
-        """Upstream's own sidecar: asked for if announced, else unless its host had none a while ago."""
+        """Upstream's own sidecar: asked for if announced, else unless its host had none a while ago.
+
+        None also if that fails: should upstream be down, the wheel will say so.
+        """
         host = URL(file.url).host or ""
         announced = file.core_metadata is not False
         if not announced and self._clock() < self._bare_hosts.get(host, 0.0):
             return None
         try:
-            answer = await upstream.fetch(f"{file.url}.metadata", accept="*/*")
+            answer = await upstream.fetch(f"{file.url}.metadata", accept="*/*", vital=False)
         except UpstreamError as error:
             if error.cause != "4xx":
-                raise
+                return None
             answer = Absent()  # object stores answer 403 for what they do not have
         if isinstance(answer, Fetched):
             return answer.body if _is_metadata(answer.body) else None
