@@ -1,0 +1,73 @@
+"""Packages that take seconds to make, made once a session and shared by all its workers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from fixtures.conda_dists import compiled
+from fixtures.conda_pythons import CannotMoveError, interpreters, python_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fixtures.conda_packages import Package
+
+T = TypeVar("T")
+COMPILED = ("msgpack", "msgspec")
+
+
+@pytest.fixture(scope="session")
+def pythons(tmp_path_factory: pytest.TempPathFactory) -> list[Package]:
+    """The CPython that runs the tests, and a second one if this machine has it; skips where the first cannot move."""
+    made: list[Package] | str = _made_once(_shared(tmp_path_factory), "pythons", _pythons)
+    if isinstance(made, str):
+        pytest.skip(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def python(pythons: list[Package]) -> Package:
+    """The CPython that runs the tests, as a package."""
+    return pythons[0]
+
+
+@pytest.fixture(scope="session")
+def libraries(python: Package) -> list[Package]:
+    """Packages with compiled code for `python`."""
+    return [compiled(name, site_packages=python.index["python_site_packages_path"]) for name in COMPILED]
+
+
+def _pythons() -> list[Package] | str:
+    found = interpreters()
+    try:
+        packages = [python_package(next(found))]
+    except CannotMoveError as error:
+        return str(error)
+    for other in found:
+        try:
+            return [*packages, python_package(other)]
+        except CannotMoveError:
+            continue
+    return packages
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session that its workers have in common."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def _made_once(directory: Path, name: str, make: Callable[[], T]) -> T:
+    """What `make` returns, from the worker that came first."""
+    kept = directory / f"{name}.pickle"
+    with (directory / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(make()))
+    return pickle.loads(kept.read_bytes())
