@@ -144,7 +144,7 @@ def test_a_shard_with_something_else_for_records_is_refused(document: object) ->
 
 
 def test_a_hash_that_is_not_hexadecimal_is_refused() -> None:
-    with pytest.raises(BadUpstreamBody, match=r"sha256 of a-1-0.tar.bz2"):
+    with pytest.raises(BadUpstreamBody, match=r"a hash of a-1-0.tar.bz2"):
         shard_of(b'{"packages": {"a-1-0.tar.bz2": {"name": "a", "sha256": "%s"}}}' % (b"zz" * 32), "a")
 
 

@@ -50,10 +50,10 @@ class Repodata(msgspec.Struct, frozen=True):
         """16 bytes that change whenever anything that the file says of `name` does."""
         digest = blake2b(digest_size=16)
         for section, key, raw in self.lines.get(name, ()):
-            digest.update(f"{section}\n{key}\n".encode("utf-8", "surrogatepass"))
+            digest.update(f"{section}\n{key}\n".encode())
             digest.update(raw)
         for key in self.removed.get(name, ()):
-            digest.update(f"removed\n{key}\n".encode("utf-8", "surrogatepass"))
+            digest.update(f"removed\n{key}\n".encode())
         return digest.digest()
 
 
