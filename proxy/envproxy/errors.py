@@ -9,7 +9,10 @@ try. Statuses follow what installers do with them: a failing upstream is always 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Cause = Literal["timeout", "connect", "5xx", "4xx", "breaker_open", "bad_body"]
+"""What kind of failure of an upstream it was: a closed set, for metrics."""
 
 
 class EnvproxyError(Exception):
@@ -95,15 +98,12 @@ class TooLarge(ClientError):
 
 
 class UpstreamError(EnvproxyError):
-    """Upstream failed and nothing cached can stand in: 503, and a client should come back.
-
-    `cause` is a closed set for metrics: timeout, connect, 5xx, 4xx, breaker_open, bad_body.
-    """
+    """Upstream failed and nothing cached can stand in: 503, and a client should come back after `retry_after_s`."""
 
     status = 503
     title = "Upstream failed"
 
-    def __init__(self, message: str, *, cause: str, hint: str = "", retry_after_s: int = 5) -> None:
+    def __init__(self, message: str, *, cause: Cause, hint: str = "", retry_after_s: int = 5) -> None:
         super().__init__(message, hint=hint)
         self.cause = cause
         self.retry_after_s = retry_after_s

@@ -1,7 +1,8 @@
 """A circuit breaker: after some failures in a row an upstream is left alone for a while.
 
 Without it every request during an outage would wait for its own timeout before it is served stale. While open, one
-probe is let through per period; its success closes the breaker.
+probe is let through per pause; its success closes the breaker, its failure makes the next pause longer. Requests
+that were under way when it opened fail too, and say nothing new.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Breaker:
         self._failures = 0
         self._open_until = 0.0
         self._pause_s = FIRST_PAUSE_S
+        self._probing = False
 
     @property
     def is_open(self) -> bool:
@@ -35,16 +37,23 @@ class Breaker:
         if now < self._open_until:
             return False
         self._open_until = now + self._pause_s
+        self._probing = True
         return True
 
     def succeeded(self) -> None:
         """The origin answered like a working server."""
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
+        self._probing = False
 
     def failed(self, *, pause_s: float = 0.0) -> None:
         """The origin failed; `pause_s` (its own Retry-After) opens at once and for that long."""
+        straggler = self.is_open and not self._probing
         self._failures = FAILURES_TO_OPEN if pause_s else self._failures + 1
-        if self.is_open:
-            self._open_until = self._clock() + max(pause_s, self._pause_s)
+        self._probing = False
+        if not self.is_open:
+            return
+        pause_s = max(pause_s, 0.0 if straggler else self._pause_s)
+        self._open_until = max(self._open_until, self._clock() + pause_s)
+        if not straggler:
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)

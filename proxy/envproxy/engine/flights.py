@@ -10,20 +10,35 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from envproxy.errors import EnvproxyError
+
 from .report import Reporter
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+async def uninterrupted(work: Coroutine[Any, Any, V]) -> V:
+    """The result of `work`, which runs to its end even if the caller is cancelled: that counts once it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 class Tasks:
-    """Owns background tasks, so that none is lost and all end at shutdown."""
+    """Owns background tasks, so that none is lost and all end at shutdown.
+
+    A failure that is no `EnvproxyError` is a bug: it goes to the loop's exception handler, whoever awaits the task.
+    """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, V], *, name: str) -> asyncio.Task[V]:
-        """Start `work`; whoever holds the task reads its result, an unread failure is not reported twice."""
+        """Start `work`; whoever holds the task may read its result."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -31,15 +46,17 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel what runs and wait until it ended."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        while running := list(self._running):
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: callers got it by awaiting the task
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, EnvproxyError):
+            context = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(context)
 
 
 class Flights(Generic[K, V]):

@@ -8,7 +8,6 @@ cache in front of a cluster cannot ask it for every client.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,7 +18,7 @@ BEHIND_S = 300  # RFC 5861 stale-while-revalidate, as PyPI's CDN has it
 ABSENT_IN_OUTAGE_S = 24 * 3600  # how long a known absence counts while its upstream cannot be asked
 RETRY_S = 5  # how long a failed refresh is not tried again
 
-_DIRECTIVE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",]*)\"?)?\s*(?:,|$)")
+_LONGEST_S = 2**31  # what longer numbers of seconds count as (RFC 9111, 1.2.2)
 
 
 class Moment(Enum):
@@ -88,9 +87,13 @@ def wants_revalidation(cache_control: str | None) -> bool:
 
 
 def _directives(header: str) -> dict[str, str | None]:
-    return {m[1].lower(): m[2] for m in _DIRECTIVE.finditer(header)}
+    """By lower-case name. A comma inside a quoted value splits it, which no directive that counts here minds."""
+    parts = (part.partition("=") for part in header.split(","))
+    return {name.strip().lower(): value.strip().strip('"') if equals else None for name, equals, value in parts}
 
 
 def _seconds(text: str | None) -> int | None:
     text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) < 10 else _LONGEST_S

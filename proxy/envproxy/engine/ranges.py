@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SINGLE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*$", re.ASCII | re.IGNORECASE)
+_SINGLE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def requested(range_header: str | None, if_range: str | None, *, etag: str | Non
     """
     if range_header is None or (if_range is not None and if_range.strip() != etag):
         return None
-    match = _SINGLE.match(range_header.strip())
+    match = _SINGLE.fullmatch(range_header.strip())
     if match is None or (not match[1] and not match[2]):
         return None
     if not match[1]:
