@@ -47,6 +47,10 @@ class Hosted(Database):
         """
         return await self._transaction(lambda connection: _add(connection, file))
 
+    async def check_hosted_name(self, source: str, filename: str, sha256: str) -> None:
+        """Raises Conflict if the name stands, or once stood, for other bytes than these."""
+        await self._in_thread(lambda: _check_name(self._connection, source, filename, sha256))
+
     async def hosted_files(self, source: str, project: str) -> list[HostedFile]:
         """The files of a project, by filename."""
         rows = await self._rows(
@@ -80,15 +84,16 @@ def _add(connection: sqlite3.Connection, file: HostedFile) -> bool:
         "INSERT OR IGNORE INTO hosted_names (source, filename, project, sha256) VALUES (?, ?, ?, ?)",
         (file.source, file.filename, file.project, file.sha256),
     )
-    named = connection.execute(
-        "SELECT sha256 FROM hosted_names WHERE source = ? AND filename = ?", (file.source, file.filename)
-    )
-    (sha256,) = named.fetchone()
-    if sha256 != file.sha256:
-        raise Conflict(
-            f"{file.filename} is already taken in {file.source} by other bytes (SHA-256 {sha256})",
-            hint="a filename keeps its meaning even after deletion: upload under a new version or build number",
-        )
+    _check_name(connection, file.source, file.filename, file.sha256)
     marks = ", ".join("?" * len(astuple(file)))
     insert = f"INSERT OR IGNORE INTO hosted_files ({_COLUMNS}) VALUES ({marks})"  # noqa: S608 (constants)
     return connection.execute(insert, astuple(file)).rowcount == 1
+
+
+def _check_name(connection: sqlite3.Connection, source: str, filename: str, sha256: str) -> None:
+    sql = "SELECT sha256 FROM hosted_names WHERE source = ? AND filename = ? AND sha256 != ?"
+    if (other := connection.execute(sql, (source, filename, sha256)).fetchone()) is not None:
+        raise Conflict(
+            f"{filename} is already taken in {source} by other bytes (SHA-256 {other[0]})",
+            hint="a filename keeps its meaning even after deletion: upload under a new version or build number",
+        )

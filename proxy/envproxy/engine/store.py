@@ -154,6 +154,11 @@ class Partial:
     def __repr__(self) -> str:
         return f"<Partial {self._path.name}: {self.stored} of {self.seen} bytes stored>"
 
+    @property
+    def path(self) -> Path:
+        """Where the stored bytes are until `commit` or `discard`, for who must read a file by its name."""
+        return self._path
+
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Hash and write. A full disk sets `full` and raises nothing; other OSErrors are raised."""
         assert not self._settled, "append after commit or discard"
