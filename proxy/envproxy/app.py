@@ -34,6 +34,7 @@ from .problems import problems
 from .pypi.files import Files
 from .pypi.hosted import HostedSource
 from .pypi.index import CacheResult, Index
+from .pypi.owners import Owners
 from .pypi.routes import PypiRoutes
 from .pypi.shelf import Ready, Shelf
 from .pypi.sidecars import Sidecars
@@ -148,13 +149,12 @@ def _index(
     sources: Mapping[str, Source],
     sidecars: Sidecars,
     shelf: Shelf,
-    flights: Flights[tuple[str, str], tuple[Ready, CacheResult]],
+    flights: Flights[tuple[str, str, int], tuple[Ready, CacheResult]],
     clock: Callable[[], float],
 ) -> Index:
     return Index(
         config.name,
-        [sources[name] for name in config.sources],
-        owners=config.owners,
+        Owners([sources[name] for name in config.sources], config.owners),
         policy=Policy.from_config(config.policy),
         sidecars=sidecars,
         shelf=shelf,

@@ -1,7 +1,8 @@
 """Who may do what: optional tokens, presented as Basic (any user name; `__token__` is usual) or Bearer.
 
 A protected proxy answers 401 with WWW-Authenticate to whoever brings no valid token, and never a thinner 200: pip
-asks its keyring only after a 401, and uv sends credentials it has only after one.
+asks its keyring only after a 401, and uv sends credentials it has only after one. What probes and Prometheus read is
+open to all. Secrets are compared in constant time and never shown.
 """
 
 from __future__ import annotations
@@ -60,37 +61,43 @@ class Gate:
             raise Unauthorized(
                 f"this proxy wants a token to {scope}", hint="user __token__, the token as password, or Bearer"
             )
-        grant = next((g for g in self._grants if hmac.compare_digest(g.secret.encode(), secret.encode())), None)
-        if grant is None:
+        # All of them, so that the time does not tell which one came close.
+        known = [grant for grant in self._grants if hmac.compare_digest(grant.secret.encode(), secret)]
+        if not known:
             raise Unauthorized("this proxy does not know that token")
+        grant = known[0]
         if scope not in grant.scopes:
             raise Forbidden(f"token {grant.name} may not {scope}", hint=f"add {scope!r} to its scopes")
         return grant.name
 
     def middleware(self) -> Middleware:
-        """Demands the read scope for everything below /pypi/ and /api/; uploads ask for theirs themselves."""
+        """Demands the read scope for every GET and HEAD but those of probes; uploads ask for theirs themselves."""
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if not self._open_to_read and request.method in ("GET", "HEAD") and request.path.startswith(_GUARDED):
+            if request.method in ("GET", "HEAD") and request.path not in _OPEN:
                 self.admit(request.headers.get("Authorization"), "read")
             return await handler(request)
 
         return gate
 
 
-_GUARDED = ("/pypi/", "/api/")
+_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def presented(authorization: str | None) -> str | None:
-    """The secret in an Authorization header (RFC 7617, RFC 6750); a JFrog-style token may stand as the user name."""
+def presented(authorization: str | None) -> bytes | None:
+    """The secret in an Authorization header (RFC 7617, RFC 6750); a JFrog-style token may stand as the user name.
+
+    Bytes, since a header may hold any: aiohttp gives what is no UTF-8 as lone surrogates.
+    """
     kind, _, value = (authorization or "").partition(" ")
+    secret = value.strip().encode("utf-8", "surrogateescape")
     if kind.lower() == "bearer":
-        return value.strip() or None
+        return secret or None
     if kind.lower() != "basic":
         return None
     try:
-        user, _, password = b64decode(value.strip(), validate=True).decode().partition(":")
+        user, _, password = b64decode(secret, validate=True).partition(b":")
     except ValueError:
         return None
     return password or user or None

@@ -7,6 +7,7 @@ it: an upstream outage must not take away the proxies just when their stale answ
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -71,4 +72,6 @@ class ServiceRoutes:
             await asyncio.to_thread(partial.close)
         except OSError as error:
             return f"the data directory is not usable: {error.strerror or error}"
+        except sqlite3.Error as error:
+            return f"the catalog is not usable: {error}"
         return ""

@@ -17,8 +17,8 @@ from typing import Protocol, TypeVar
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
-from envproxy.engine.download import Download, Expected
-from envproxy.engine.freshness import Moment
+from envproxy.engine.download import Download
+from envproxy.engine.expected import Expected
 from envproxy.engine.upstream import Body, Upstream
 from envproxy.errors import NoSuchThing, PolicyRefused
 from envproxy.policy import Verdict
@@ -26,7 +26,7 @@ from envproxy.policy import Verdict
 from .index import Index, Listed
 from .page import ProjectFile
 from .show import UNHASHED
-from .sidecars import Sidecars
+from .sidecars import Made, Sidecars
 from .source import Source
 
 V = TypeVar("V")
@@ -55,6 +55,14 @@ class Arriving:
     """The file is on its way; `sha256` is known if its index gave it."""
 
     download: Download
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The file is at its upstream only, `size` bytes long if that says so; `sha256` as in `Arriving`."""
+
+    size: int | None
     sha256: str | None
 
 
@@ -94,31 +102,40 @@ class Files:
         self._clock = clock
         self._rows: Remembered[Artifact] = OrderedDict()
         self._metadata: Remembered[Metadata] = OrderedDict()
+        self._listed_on: Remembered[tuple[str, ...]] = OrderedDict()
 
     async def open(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file. Raises NoSuchThing, PolicyRefused, UpstreamError."""
-        row = await self._row(index, wanted)
-        if row is not None:
-            await self._check_row(index, wanted, row)
-            return Stored(row.sha256)
-        return await self._fetch(index, wanted)
+        return await self._cached(index, wanted) or await self._fetch(index, wanted)
+
+    async def look(self, index: Index, wanted: Wanted) -> Stored | Remote:
+        """Where the file is, without fetching it. Raises as `open`."""
+        cached = await self._cached(index, wanted)
+        if cached is not None:
+            return cached
+        listed = await self._listed(index, wanted)
+        file, sha256 = listed.file, listed.file.sha256
+        if sha256 is not None and await self._artifacts.size(sha256) is not None:
+            return Stored(sha256)
+        return Remote(await _upstream_of(listed.source, file).length(file.url), sha256)
 
     async def reopen(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file again, after the store turned out not to have it any more."""
         self._rows.pop((index.name, wanted), None)
         return await self._fetch(index, wanted)
 
-    async def sidecar(self, index: Index, wanted: Wanted) -> tuple[str, bool]:
-        """The digest of the wheel's metadata, which is stored now, and whether it was at hand. Raises as `open`."""
-        known = _recall(self._metadata, (index.name, wanted))
+    async def sidecar(self, index: Index, wanted: Wanted) -> Stored | Made:
+        """The metadata of a wheel, stored or just made. Raises as `open`."""
+        known = _recall(self._metadata, (index.name, wanted)) or await self._sidecar_of_cached(index, wanted)
         if known is not None:
-            self._check_served(index, wanted, known.upload_time)
-            return known.sha256, True
+            await self._check(index, wanted, known.upload_time)
+            return Stored(known.sha256)
         listed = await self._listed(index, wanted)
-        found = await self._sidecars.find(listed.file, listed.source)
-        digest = found or await self._sidecars.make(wanted.project, listed.file, listed.source, self._bring)
+        digest = await self._sidecars.find(listed.source.name, listed.file)
+        if digest is None:
+            return await self._sidecars.make(wanted.project, listed.file, listed.source, self._bring)
         _remember(self._metadata, (index.name, wanted), Metadata(digest, listed.file.upload_time))
-        return digest, found is not None
+        return Stored(digest)
 
     def forget_sidecar(self, index: Index, wanted: Wanted) -> None:
         """The store turned out not to have the metadata any more."""
@@ -128,38 +145,67 @@ class Files:
         """Drop what is in memory: the catalog changed behind our back."""
         self._rows.clear()
         self._metadata.clear()
+        self._listed_on.clear()
+
+    async def _cached(self, index: Index, wanted: Wanted) -> Stored | None:
+        row = await self._row(index, wanted)
+        if row is None:
+            return None
+        await self._check(index, wanted, _uploaded(row))
+        return Stored(row.sha256)
 
     async def _row(self, index: Index, wanted: Wanted) -> Artifact | None:
-        """The catalog's row of a file that some source of this index once had."""
+        """The catalog's row of a file that some source of this index once had.
+
+        Without the upload time that the policy wants it is of no use: then the page may know better by now.
+        """
         key = (index.name, wanted)
         if (row := _recall(self._rows, key)) is not None:
             return row
+        wants_time = index.policy.min_age_s or index.policy.freeze_at
         sha256 = None if wanted.digest == UNHASHED else wanted.digest
-        for source in index.sources:
+        for source in index.candidates(wanted.project):
             row = await self._catalog.find_artifact(source.name, wanted.project, wanted.filename, sha256)
             if row is not None and await self._artifacts.size(row.sha256) is not None:
+                if wants_time and row.upload_time is None:
+                    return None
                 _remember(self._rows, key, row)
                 return row
         return None
 
-    async def _check_row(self, index: Index, wanted: Wanted, row: Artifact) -> None:
-        """What the policy says of a cached file, also if it left its page."""
-        self._check_served(index, wanted, datetime.fromisoformat(row.upload_time) if row.upload_time else None)
+    async def _sidecar_of_cached(self, index: Index, wanted: Wanted) -> Metadata | None:
+        """The stored metadata of a wheel that is cached, which need not be on its page any more."""
+        row = await self._row(index, wanted)
+        if row is None or wanted.digest == UNHASHED:
+            return None
+        digest = await self._sidecars.find(row.source, row)
+        if digest is None:
+            return None
+        return _remember(self._metadata, (index.name, wanted), Metadata(digest, _uploaded(row)))
+
+    async def _check(self, index: Index, wanted: Wanted, uploaded: datetime | None) -> None:
+        """What policy and upstream's last word say of something at hand, also if it left its page.
+
+        Upstream is asked anew behind the client's back, or first if what left its page is to be refused.
+        """
+        self._enforce(index, index.verdict(wanted.project, wanted.filename, uploaded))
+        await index.keep_fresh(wanted.project)
+        if index.policy.quarantined == "refuse" and await index.status(wanted.project) == "quarantined":
+            self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "quarantined"))
         if index.policy.removed == "refuse" and not await self._is_listed(index, wanted):
             self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "removed"))
 
-    def _check_served(self, index: Index, wanted: Wanted, uploaded: datetime | None) -> None:
-        """What policy and upstream's last word say of something at hand; upstream is asked anew behind our back."""
-        self._enforce(index, index.verdict(wanted.project, wanted.filename, uploaded))
-        ready = index.glance(wanted.project)
-        if ready is None or ready.span.at(self._clock()) is not Moment.FRESH:
-            index.refresh_behind(wanted.project)
-        if ready is not None and ready.status == "quarantined":
-            self._enforce(index, index.policy.judge_gone(wanted.project, wanted.filename, "quarantined"))
-
     async def _is_listed(self, index: Index, wanted: Wanted) -> bool:
+        """Whether the page still has the file; a page is searched once for each file that is asked for."""
+        key = (index.name, wanted)
+        ready, _ = await index.get(wanted.project)
+        if ready.basis and _recall(self._listed_on, key) == ready.basis:
+            return True
         listed = await index.listed(wanted.project, wanted.filename)
-        return listed is not None and wanted.digest in (UNHASHED, listed.file.sha256)
+        if listed is None or wanted.digest not in (UNHASHED, listed.file.sha256):
+            return False
+        _remember(self._listed_on, key, ready.basis)
+        return True
 
     async def _listed(self, index: Index, wanted: Wanted) -> Listed:
         """The file as its page lists it now, allowed by policy."""
@@ -184,19 +230,14 @@ class Files:
         found = await self._acquire(project, file, source)
         if isinstance(found, Stored):
             return found.sha256
-        async for _ in found.download.chunks(max(0, await found.download.opened() or 0)):
-            pass
-        assert found.download.digest is not None
-        return found.download.digest
+        return await found.download.blob()
 
     async def _acquire(self, project: str, file: ProjectFile, source: Source) -> Stored | Arriving:
         keep = partial(self._keep, project, file, source)
         if file.sha256 is not None and (size := await self._artifacts.size(file.sha256)) is not None:
             await keep(file.sha256, size)
             return Stored(file.sha256)
-        upstream = source.upstream
-        if upstream is None:
-            raise NoSuchThing(f"{source.name} has lost the bytes of {file.filename}", hint="run envproxy scrub")
+        upstream = _upstream_of(source, file)
         download = self._artifacts.download(
             file.sha256 or f"{source.name}:{file.url}",
             file.filename,
@@ -226,6 +267,12 @@ class Files:
             raise PolicyRefused(verdict.reason)
 
 
+def _upstream_of(source: Source, file: ProjectFile) -> Upstream:
+    if source.upstream is None:
+        raise NoSuchThing(f"{source.name} has lost the bytes of {file.filename}", hint="run envproxy scrub")
+    return source.upstream
+
+
 def _open(upstream: Upstream, url: str, offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
     return upstream.stream(url, offset=offset, if_range=validator)
 
@@ -237,7 +284,12 @@ def _recall(memory: Remembered[V], key: tuple[str, Wanted]) -> V | None:
     return value
 
 
-def _remember(memory: Remembered[V], key: tuple[str, Wanted], value: V) -> None:
+def _remember(memory: Remembered[V], key: tuple[str, Wanted], value: V) -> V:
     memory[key] = value
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
+    return value
+
+
+def _uploaded(row: Artifact) -> datetime | None:
+    return datetime.fromisoformat(row.upload_time) if row.upload_time else None

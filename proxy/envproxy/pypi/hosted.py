@@ -52,6 +52,10 @@ class HostedSource:
         state = "gone" if await self._catalog.ever_hosted(self._name, project) else "absent"
         return Standing("gone" if state == "gone" else "absent", span, checked_at=now, shared_s=0.0)
 
+    async def last(self, project: str) -> Standing | None:
+        """See `Source`: what is here now."""
+        return await self.standing(project)
+
     async def page(self, project: str) -> Page:
         """See `Source`."""
         files = await self._catalog.hosted_files(self._name, project)

@@ -18,18 +18,22 @@ from aiohttp import web
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.freshness import wants_revalidation
-from envproxy.engine.send import Representation, etag_of, send_blob, send_download
+from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_download
 from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
 from envproxy.metrics import Metrics
+from envproxy.middleware import CACHE_HEADER
+from envproxy.problems import of_error
 
-from .files import Arriving, Files, Stored, Wanted
-from .index import Index
+from .files import Arriving, Files, Remote, Stored, Wanted
+from .index import Index, find_index
 from .names import check_filename, normalize
 from .negotiate import choose_encoding, choose_format, matches
 from .shelf import Ready
 from .show import UNHASHED
+from .sidecars import Made
 
 VARY = "Accept, Accept-Encoding"
+IMMUTABLE = "max-age=365000000, immutable"  # as PyPI's own file host says; uv revalidates without it
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIDECAR = ".metadata"
 
@@ -66,8 +70,8 @@ class PypiRoutes:
             if project != name:
                 raise web.HTTPMovedPermanently(f"../{project}/")
             ready, result = await index.get(project, ask=ask)
-        if ready.rendition is None:
-            result = "negative" if ready.refusal is None and result != "stale" else result
+        if ready.rendition is None and ready.refusal is None and result != "stale":
+            result = "negative"
         self._metrics.cache_requests["pypi", "index", result].inc()
         return await self._page(request, index, name, ready, result)
 
@@ -79,7 +83,10 @@ class PypiRoutes:
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One file, from the store or while it arrives."""
         index, wanted = self._index(request), self._wanted(request)
-        found = await self._files.open(index, wanted)
+        is_head = request.method == "HEAD"
+        found = await (self._files.look(index, wanted) if is_head else self._files.open(index, wanted))
+        if isinstance(found, Remote):
+            return describe(request, self._representation(found.sha256, "miss"), total=found.size)
         if isinstance(found, Stored):
             try:
                 return await self._send_stored(request, found.sha256, "artifact")
@@ -94,26 +101,27 @@ class PypiRoutes:
         index, wanted = self._index(request), self._wanted(request)
         if not wanted.filename.endswith(".whl"):
             raise NoSuchThing(f"only wheels have metadata sidecars, {wanted.filename} is none")
-        sha256, at_hand = await self._files.sidecar(index, wanted)
-        try:
-            return await self._send_stored(request, sha256, "metadata", "hit" if at_hand else "miss")
-        except FileNotFoundError:
-            self._files.forget_sidecar(index, wanted)
-        sha256, _ = await self._files.sidecar(index, wanted)
-        return await self._send_stored(request, sha256, "metadata", "miss")
+        found = await self._files.sidecar(index, wanted)
+        if isinstance(found, Stored):
+            try:
+                return await self._send_stored(request, found.sha256, "metadata")
+            except FileNotFoundError:
+                self._files.forget_sidecar(index, wanted)
+            found = await self._files.sidecar(index, wanted)
+        if isinstance(found, Stored):
+            return await self._send_stored(request, found.sha256, "metadata")
+        return self._just_made(found)
 
     async def _page(
         self, request: web.Request, index: Index, project: str, ready: Ready, result: str
     ) -> web.Response:
-        headers = {"X-Envmesh-Cache": result, "Vary": VARY, "Cache-Control": self._cache_control(index, ready)}
-        if ready.rendition is None:
-            if ready.refusal is not None:
-                self._metrics.policy_refusals[index.name, ready.rule].inc()
-                raise PolicyRefused(ready.refusal)
-            raise NoSuchThing(f"index {index.name} has no project {project}")
+        rendition = ready.rendition
+        if rendition is None:
+            return self._nothing_to_show(index, project, ready, result)
         sent = request.headers
         fmt, encoding = choose_format(sent.get("Accept")), choose_encoding(sent.get("Accept-Encoding"))
-        variant = ready.rendition.get(fmt, encoding) or await index.build(project, ready, fmt, encoding)
+        variant = rendition.get(fmt, encoding) or await index.build(project, ready, fmt, encoding)
+        headers = {CACHE_HEADER: result, "Vary": VARY, "Cache-Control": self._cache_control(index, ready)}
         headers["ETag"] = variant.etag
         if (known := sent.get("If-None-Match")) is not None and matches(known, variant.etag):
             return web.Response(status=304, headers=headers)
@@ -123,6 +131,17 @@ class PypiRoutes:
         self._metrics.bytes_served[("memory",)].inc(len(variant.body))
         return web.Response(body=variant.body, headers=headers)
 
+    def _nothing_to_show(self, index: Index, project: str, ready: Ready, result: str) -> web.Response:
+        """A refusal or an absence; what is remembered of it is an answer out of the cache as any other."""
+        if ready.refusal is not None:
+            self._metrics.policy_refusals[index.name, ready.rule].inc()
+            response = of_error(PolicyRefused(ready.refusal))
+        else:
+            response = of_error(NoSuchThing(f"index {index.name} has no project {project}"))
+            response.headers["Cache-Control"] = self._cache_control(index, ready)
+        response.headers[CACHE_HEADER] = result
+        return response
+
     def _cache_control(self, index: Index, ready: Ready) -> str:
         seconds = index.max_age(ready)
         return f"{self._shared}, max-age={seconds}" if seconds else "no-cache"
@@ -130,7 +149,7 @@ class PypiRoutes:
     async def _send_stored(
         self, request: web.Request, sha256: str, kind: str, result: str = "hit"
     ) -> web.StreamResponse:
-        what = Representation(etag_of(sha256), {"X-Envmesh-Cache": result})
+        what = self._representation(sha256, result)
         response = await send_blob(request, self._artifacts.path(sha256), what)
         self._artifacts.used(sha256)
         self._metrics.cache_requests["pypi", kind, result].inc()
@@ -139,19 +158,24 @@ class PypiRoutes:
 
     async def _send_arriving(self, request: web.Request, found: Arriving) -> web.StreamResponse:
         self._metrics.cache_requests["pypi", "artifact", "miss"].inc()
-        etag = etag_of(found.sha256) if found.sha256 else None
-        what = Representation(etag, {"X-Envmesh-Cache": "miss"})
-        response = await send_download(request, found.download, what)
+        response = await send_download(request, found.download, self._representation(found.sha256, "miss"))
         self._metrics.bytes_served[("upstream",)].inc(response.content_length or 0)
         return response
 
+    def _just_made(self, found: Made) -> web.Response:
+        """Metadata from memory: on a full disk it is nowhere else."""
+        self._metrics.cache_requests["pypi", "metadata", "miss"].inc()
+        self._metrics.bytes_served[("upstream",)].inc(len(found.body))
+        return web.Response(body=found.body, headers={**self._immutable("miss"), "ETag": etag_of(found.sha256)})
+
+    def _representation(self, sha256: str | None, result: str) -> Representation:
+        return Representation(etag_of(sha256) if sha256 else None, self._immutable(result))
+
+    def _immutable(self, result: str) -> dict[str, str]:
+        return {CACHE_HEADER: result, "Cache-Control": f"{self._shared}, {IMMUTABLE}"}
+
     def _index(self, request: web.Request) -> Index:
-        name = request.match_info["index"]
-        index = self._indexes.get(name)
-        if index is None:
-            known = ", ".join(self._indexes)
-            raise NoSuchThing(f"there is no index {name[:50]!r} here", hint=f"configured indexes: {known}")
-        return index
+        return find_index(self._indexes, request.match_info["index"])
 
     def _wanted(self, request: web.Request) -> Wanted:
         info = request.match_info

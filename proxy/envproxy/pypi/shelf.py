@@ -5,8 +5,9 @@ What falls off is rebuilt from the catalog at the next request; nothing is lost 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envproxy.engine.freshness import Span
 
@@ -20,7 +21,8 @@ class Ready:
     """A project as one index shows it.
 
     `rendition` is None when the index shows nothing: then `refusal` says why a policy hides it, or it is absent.
-    `basis` names what it was made from; `flips_at` is when a policy verdict changes by the clock alone.
+    `basis` names what it was made from; `flips_at` is when a policy verdict changes by the clock alone; `status` is
+    the project's marker (PEP 792). Who builds a representation holds `building`.
     """
 
     basis: tuple[str, ...]
@@ -34,6 +36,7 @@ class Ready:
     flips_at: float | None = None
     stale: str | None = None
     shared_s: float = 600.0
+    building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def nbytes(self) -> int:
@@ -49,6 +52,7 @@ class Shelf:
         self._pages: OrderedDict[tuple[str, str], Ready] = OrderedDict()
         self._weights: dict[tuple[str, str], int] = {}
         self.nbytes = 0
+        self.edition = 0  # counts what was forgotten: a page read before that must not be put after it
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -73,6 +77,7 @@ class Shelf:
 
     def forget(self, project: str | None = None) -> None:
         """Drop `project` in every index, or everything."""
+        self.edition += 1
         for key in [key for key in self._pages if project is None or key[1] == project]:
             del self._pages[key]
             self.nbytes -= self._weights.pop(key)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 from urllib.parse import quote
 
 from envproxy.policy import Policy, Verdict, next_flip
@@ -31,8 +32,19 @@ class Shown:
     flips_at: float | None
 
 
-def wheel_key(source: str, file: ProjectFile) -> str:
-    """What the metadata of a wheel is remembered under.
+class Wheel(Protocol):
+    """A wheel on a page or in the catalog, as far as its key goes."""
+
+    @property
+    def filename(self) -> str: ...  # noqa: D102
+    @property
+    def sha256(self) -> str | None: ...  # noqa: D102
+    @property
+    def url(self) -> str: ...  # noqa: D102
+
+
+def wheel_key(source: str, file: Wheel) -> str:
+    """What the metadata of a wheel is remembered under: its digest, or its URL where its index gives none.
 
     The SHA-256 alone will not do: before the wheel is here it is the source's word, and a source that lies about it
     must not lend its metadata to the wheels of another.

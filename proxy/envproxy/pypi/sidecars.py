@@ -3,7 +3,8 @@
 In this order: what the catalog has; the cached wheel's own METADATA; upstream's sidecar, byte for byte and checked
 against the digest that the page announces; METADATA read out of the wheel upstream by range; or, where upstream
 does not do ranges, out of the wheel fetched whole. Each is made once, by one flight. A wheel that has no usable
-METADATA is remembered and announced no more.
+METADATA is remembered and announced no more; only verified bytes can say so, never a failure or an absence upstream.
+On a full disk the metadata still goes out, unstored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 
 from yarl import URL
@@ -23,13 +26,24 @@ from envproxy.errors import BadUpstreamBody, NoSuchThing, StorageFull, UpstreamE
 
 from .metadata import extract, extract_from_file
 from .page import Page, ProjectFile
-from .show import wheel_key
+from .show import Wheel, wheel_key
 from .source import Source
 
 FetchWheel = Callable[[str, ProjectFile, Source], Awaitable[str]]
 """Brings a wheel of (project, file, source) into the store; returns its SHA-256."""
 
 PROBE_AGAIN_S = 3600.0  # how long a host that had no sidecar for a wheel is not asked for unannounced ones
+
+
+_INSTEAD = frozenset({"4xx", "5xx", "bad_body"})  # failures of one URL; the wheel may be had all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Metadata that was made just now, and stored unless the disk was full."""
+
+    sha256: str
+    body: bytes
 
 
 class Sidecars:
@@ -39,7 +53,7 @@ class Sidecars:
         self,
         artifacts: Artifacts,
         catalog: Catalog,
-        flights: Flights[str, str],
+        flights: Flights[str, Made],
         *,
         changed: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -56,68 +70,68 @@ class Sidecars:
         keys = await asyncio.to_thread(_wheel_keys, source.name, page)
         return await self._catalog.sidecars_for(keys)
 
-    async def find(self, file: ProjectFile, source: Source) -> str | None:
-        """The digest under which the sidecar is stored, None if it is yet to be made. Raises `NoSuchThing`."""
-        row = await self._catalog.find_sidecar(wheel_key(source.name, file))
+    async def find(self, source: str, wheel: Wheel) -> str | None:
+        """The digest under which the sidecar of a source's wheel is stored, None if it is yet to be made.
+
+        Raises `NoSuchThing` for a wheel that has none.
+        """
+        row = await self._catalog.find_sidecar(wheel_key(source, wheel))
         if row is None:
             return None
         if row.metadata_sha256 is None:
-            raise NoSuchThing(f"{file.filename} has no metadata: {row.reason}")
+            raise NoSuchThing(f"{wheel.filename} has no metadata: {row.reason}")
         return row.metadata_sha256 if await self._artifacts.size(row.metadata_sha256) is not None else None
 
-    async def make(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
-        """Get the sidecar and store it; returns its digest. Raises `NoSuchThing` or `UpstreamError`."""
+    async def make(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> Made:
+        """Get the sidecar and store it. Raises `NoSuchThing`, `UpstreamError` or `StorageFull`."""
         key = wheel_key(source.name, file)
         return await self._flights.join(key, lambda: self._make(key, project, file, source, fetch_wheel))
 
-    async def _make(self, key: str, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> str:
+    async def _make(self, key: str, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> Made:
         try:
             body, origin = await self._body(project, file, source, fetch_wheel)
-        except NoSuchThing as error:
+        except _NoMetadata as error:
             await self._catalog.save_sidecar(Sidecar(key, None, error.message))
             self._changed(project)
             raise
-        announced = _announced(file)
-        found = sha256(body).hexdigest()
-        stored = await self._store(body, found)
-        await self._catalog.save_sidecar(Sidecar(key, stored, origin))
-        if announced is not None and announced != found:
+        made = Made(sha256(body).hexdigest(), body)
+        with suppress(StorageFull):
+            await self._artifacts.put(body, "metadata")
+        await self._catalog.save_sidecar(Sidecar(key, made.sha256, origin))
+        if not _is_as_announced(body, file):
             self._changed(project)
             raise UpstreamError(
                 f"{source.name} announces another digest for the metadata of {file.filename} than it has",
                 cause="bad_body",
                 hint="the next page that this index serves names the right one: run the install again",
             )
-        return stored
-
-    async def _store(self, body: bytes, digest: str) -> str:
-        try:
-            return await self._artifacts.put(body, "metadata")
-        except StorageFull as error:
-            raise UpstreamError(f"no room for metadata {digest}", cause="bad_body") from error
+        return made
 
     async def _body(
         self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel
     ) -> tuple[bytes, str]:
-        announced = _announced(file)
-        upstream = source.upstream
+        own = None
         if file.sha256 is not None and await self._artifacts.size(file.sha256) is not None:
-            return await self._from_store(file.sha256, file), "cached wheel"
-        if upstream is not None:
-            relayed = await self._relayed(upstream, file)
-            if relayed is not None and announced in (None, sha256(relayed).hexdigest()):
+            own = await self._from_store(file.sha256, file)
+            if _is_as_announced(own, file):
+                return own, "cached wheel"
+        if source.upstream is not None:
+            relayed = await self._relayed(source.upstream, file)
+            if relayed is not None and _is_as_announced(relayed, file):
                 return relayed, "upstream"
-            ranged = await _from_ranges(upstream, file)
+            ranged = await _from_ranges(source.upstream, file) if own is None else None
             if ranged is not None:
                 return ranged, "range"
-        return await self._from_store(await fetch_wheel(project, file, source), file), "wheel"
+        return own or await self._from_store(await fetch_wheel(project, file, source), file), "wheel"
 
     async def _from_store(self, digest: str, file: ProjectFile) -> bytes:
         """Out of a verified wheel: what is wrong with it now will be wrong for ever."""
         try:
             return await asyncio.to_thread(extract_from_file, self._artifacts.path(digest), filename=file.filename)
-        except BadUpstreamBody as error:
-            raise NoSuchThing(error.message) from error
+        except (BadUpstreamBody, NoSuchThing) as error:
+            raise _NoMetadata(error.message) from error
+        except FileNotFoundError as error:
+            raise StorageFull(f"no room to keep {file.filename}, out of which its metadata is read") from error
 
     async def _relayed(self, upstream: Upstream, file: ProjectFile) -> bytes | None:
         """Upstream's own sidecar: asked for if announced, else unless its host had none a while ago.
@@ -165,17 +179,29 @@ class _NoRanges(Exception):
     pass
 
 
+class _NoMetadata(NoSuchThing):
+    """A wheel's own bytes, verified, hold no usable METADATA."""
+
+
 async def _from_ranges(upstream: Upstream, file: ProjectFile) -> bytes | None:
-    """METADATA by range reads; None if this upstream, or a size that it states wrongly, does not allow it."""
+    """METADATA by range reads; None if that cannot be done here, or shows no sound one.
+
+    Then the whole wheel, verified, has the last word: its size may be stated wrongly, HEAD may be forbidden.
+    """
     try:
         return await extract(_RangeReader(upstream, file), filename=file.filename)
-    except (_NoRanges, BadUpstreamBody):
+    except (_NoRanges, NoSuchThing):
+        return None
+    except UpstreamError as error:
+        if error.cause not in _INSTEAD:
+            raise
         return None
 
 
-def _announced(file: ProjectFile) -> str | None:
-    announced = file.core_metadata
-    return None if isinstance(announced, bool) else announced.get("sha256")
+def _is_as_announced(body: bytes, file: ProjectFile) -> bool:
+    """Whether a sidecar has the SHA-256 that the page announces, if it announces one."""
+    announced = {} if isinstance(file.core_metadata, bool) else file.core_metadata
+    return announced.get("sha256") in (None, sha256(body).hexdigest())
 
 
 def _is_metadata(body: bytes) -> bool:
@@ -184,4 +210,5 @@ def _is_metadata(body: bytes) -> bool:
 
 
 def _wheel_keys(source: str, page: Page) -> list[str]:
-    return [wheel_key(source, file) for file in page.files() if file.filename.endswith(".whl")]
+    wheels = (file for file in page.files() if file.filename.endswith(".whl"))
+    return [wheel_key(source, wheel) for wheel in wheels]

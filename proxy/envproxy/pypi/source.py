@@ -2,7 +2,8 @@
 
 A source answers for a name with a `Standing`: known, absent or gone (known once, and upstream took it away). What it
 cannot tell it raises as `UpstreamError`; a failure is never an absence. A known page past its freshness is asked for
-again; while upstream fails, the last standing holds and says that it is stale.
+again; while upstream fails, the last standing holds and says that it is stale. Nothing here is kept for long in
+memory, and nothing decides what clients see.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.flights import Flights
 from envproxy.engine.freshness import (
     ABSENT_IN_OUTAGE_S,
+    BEHIND_S,
     RETRY_S,
     Moment,
     Span,
@@ -27,7 +29,7 @@ from envproxy.engine.freshness import (
     lifetime,
 )
 from envproxy.engine.report import Reporter
-from envproxy.engine.upstream import Absent, Fetched, NotModified, Upstream
+from envproxy.engine.upstream import Absent, Fetched, Upstream
 from envproxy.errors import NoSuchThing, UpstreamError
 
 from .page import Page, dump, load, parse
@@ -44,14 +46,15 @@ State = Literal["known", "absent", "gone"]
 class Standing:
     """What a source says of one name.
 
-    `fingerprint` changes whenever the page does; `stale` names why an outdated answer is used (the cause of an
-    `UpstreamError`); `asked` is true when upstream confirmed this very answer just now; `shared_s` caps the max-age
-    given to clients.
+    `fingerprint` changes whenever the page does; `status` is the project's marker (PEP 792); `stale` names why an
+    outdated answer is used (the cause of an `UpstreamError`); `asked` is true when upstream confirmed this very
+    answer just now; `shared_s` caps the max-age given to clients.
     """
 
     state: State
     span: Span
     fingerprint: str = ""
+    status: str = "active"
     stale: str | None = None
     asked: bool = False
     checked_at: float = 0.0
@@ -72,6 +75,9 @@ class Source(Protocol):
     async def standing(self, project: str, *, ask: bool = False) -> Standing:
         """What the source says of `project` (normalised); `ask` goes past freshness. Raises `UpstreamError`."""
 
+    async def last(self, project: str) -> Standing | None:
+        """What the source said last, however old, None if it was never asked. Asks nobody."""
+
     async def page(self, project: str) -> Page:
         """The page of a project that is known. Raises `NoSuchThing` if it went away meanwhile."""
 
@@ -80,7 +86,10 @@ class Source(Protocol):
 
 
 class MirroredSource:
-    """An upstream index, project by project, kept in the catalog."""
+    """An upstream index, project by project, kept in the catalog.
+
+    `patience_s` is how long a caller waits for upstream if there is something stale to fall back on.
+    """
 
     def __init__(
         self,
@@ -92,6 +101,7 @@ class MirroredSource:
         reporter: Reporter,
         clock: Callable[[], float],
     ) -> None:
+        self.patience_s = PATIENCE_S
         self._upstream = upstream
         self._catalog = catalog
         self._flights = flights
@@ -111,19 +121,36 @@ class MirroredSource:
         return self._upstream
 
     async def standing(self, project: str, *, ask: bool = False) -> Standing:
-        """See `Source`. Waits for upstream at most PATIENCE_S if there is something stale to fall back on."""
-        last = await self._last(project)
+        """See `Source`."""
+        last = await self.last(project)
         if last is not None and not ask and last.span.at(self._clock()) is Moment.FRESH:
             return last
         flight = self._flights.start((self.name, project), lambda: self._ask(project, last))
+        wait_s = self.patience_s if last is not None and self._holds(last) else PAGE_DEADLINE_S
         try:
-            async with asyncio.timeout(PATIENCE_S if last is not None and self._holds(last) else PAGE_DEADLINE_S):
+            async with asyncio.timeout(wait_s):
                 return await asyncio.shield(flight)
         except TimeoutError:
             failure = UpstreamError(f"{self.name} did not answer for {project} in time", cause="timeout")
         except UpstreamError as error:
             failure = error
         return self._in_outage(project, last, failure)
+
+    async def last(self, project: str) -> Standing | None:
+        """See `Source`: from memory, or from the catalog after a restart."""
+        if (standing := self._standings.get(project)) is not None:
+            self._standings.move_to_end(project)
+            return replace(standing, asked=False)
+        row = await self._catalog.load_page(self.name, project)
+        if row is None:
+            return None
+        if row.body is None:
+            standing = Standing(row.state, absent_span(row.checked_at), checked_at=row.checked_at)
+        else:
+            span = known_span(row.checked_at, row.fresh_until - row.checked_at)
+            status = (await asyncio.to_thread(load, row.body)).status
+            standing = Standing(row.state, span, row.fingerprint, status, checked_at=row.checked_at)
+        return self._standings.get(project) or self._remember(project, standing)
 
     async def page(self, project: str) -> Page:
         """See `Source`."""
@@ -138,19 +165,6 @@ class MirroredSource:
         if last is not None and last.state == "absent" and last.asked:
             await self._catalog.save_page(_row(self.name, project, "absent", last.checked_at, last.span))
 
-    async def _last(self, project: str) -> Standing | None:
-        """The last standing, from memory or from the catalog."""
-        if (standing := self._standings.get(project)) is not None:
-            self._standings.move_to_end(project)
-            return replace(standing, asked=False)
-        row = await self._catalog.load_page(self.name, project)
-        if row is None:
-            return None
-        span = known_span(row.checked_at, row.fresh_until - row.checked_at)
-        if row.state != "known":
-            span = absent_span(row.checked_at)
-        return self._remember(project, Standing(row.state, span, row.fingerprint, checked_at=row.checked_at))
-
     async def _ask(self, project: str, last: Standing | None) -> Standing:
         row = await self._catalog.load_page(self.name, project) if last and last.state == "known" else None
         answer = await self._upstream.fetch(
@@ -162,20 +176,20 @@ class MirroredSource:
         now = self._clock()
         if isinstance(answer, Absent):
             return await self._absent(project, last, now)
-        fresh_s = lifetime(answer.cache_control, answer.age, default_s=self._fresh_for_s)
-        if row is not None and (isinstance(answer, NotModified) or _fingerprint(answer) == row.fingerprint):
-            await self._catalog.touch_page(self.name, project, checked_at=now, fresh_until=now + fresh_s)
-            fingerprint = row.fingerprint
-        elif isinstance(answer, NotModified):
+        span = known_span(now, lifetime(answer.cache_control, answer.age, default_s=self._fresh_for_s))
+        if isinstance(answer, Fetched):
+            fingerprint = await asyncio.to_thread(_fingerprint, answer)
+            if row is None or row.fingerprint != fingerprint:
+                return await self._keep(project, answer, fingerprint, span)
+        if row is None or last is None:
             raise UpstreamError(f"{self.name} answered 304 for {project}, which was not asked for", cause="bad_body")
-        else:
-            fingerprint = await self._keep(project, answer, now, now + fresh_s)
-        span = known_span(now, fresh_s)
-        return self._remember(project, Standing("known", span, fingerprint, asked=True, checked_at=now))
+        await self._catalog.touch_page(self.name, project, checked_at=now, fresh_until=span.fresh_until)
+        confirmed = Standing("known", span, row.fingerprint, last.status, asked=True, checked_at=now)
+        return self._remember(project, confirmed)
 
-    async def _keep(self, project: str, answer: Fetched, now: float, fresh_until: float) -> str:
-        body = await asyncio.to_thread(_canonical, answer, project)
-        fingerprint = _fingerprint(answer)
+    async def _keep(self, project: str, answer: Fetched, fingerprint: str, span: Span) -> Standing:
+        now = self._clock()
+        body, status = await asyncio.to_thread(_canonical, answer, project)
         await self._catalog.save_page(
             rows.Page(
                 source=self.name,
@@ -187,10 +201,10 @@ class MirroredSource:
                 last_modified=answer.last_modified,
                 changed_at=now,
                 checked_at=now,
-                fresh_until=fresh_until,
+                fresh_until=span.fresh_until,
             )
         )
-        return fingerprint
+        return self._remember(project, Standing("known", span, fingerprint, status, asked=True, checked_at=now))
 
     async def _absent(self, project: str, last: Standing | None, now: float) -> Standing:
         """A definite 404: of a name that was known it is a removal, which the catalog must remember."""
@@ -209,9 +223,9 @@ class MirroredSource:
         if last is None or not self._holds(last):
             raise failure
         self._reporter.stale_served(self.name, failure.cause)
+        # Whoever comes later in the outage need not wait for its end: the next try runs behind.
         retry_at = self._clock() + RETRY_S
-        self._remember(project, replace(last, asked=False))
-        return replace(last, span=Span(retry_at, retry_at), stale=failure.cause, asked=False, shared_s=0.0)
+        return replace(last, span=Span(retry_at, retry_at + BEHIND_S), stale=failure.cause, shared_s=0.0)
 
     def _remember(self, project: str, standing: Standing) -> Standing:
         self._standings[project] = standing
@@ -221,13 +235,16 @@ class MirroredSource:
         return standing
 
 
-def _canonical(answer: Fetched, project: str) -> bytes:
-    return dump(parse(answer.body, content_type=answer.content_type, url=answer.url, project=project))
+def _canonical(answer: Fetched, project: str) -> tuple[bytes, str]:
+    page = parse(answer.body, content_type=answer.content_type, url=answer.url, project=project)
+    return dump(page), page.status
 
 
 def _fingerprint(answer: Fetched) -> str:
-    """Names the page's content: its bytes, and the URL that relative links in it start from."""
-    return sha256(answer.url.encode() + b"\n" + answer.body).hexdigest()
+    """Names the page's content: the URL that relative links in it start from, and its bytes."""
+    named = sha256(answer.url.encode() + b"\n")
+    named.update(answer.body)
+    return named.hexdigest()
 
 
 def _row(source: str, project: str, state: State, checked_at: float, span: Span) -> rows.Page:

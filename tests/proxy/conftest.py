@@ -1,0 +1,43 @@
+"""What tests of the PyPI face start from: an index, a proxy in front of it, and a client that hides nothing.
+
+The proxy's clock stands at noon of 8 March 2024, a week after the fixture wheels were uploaded. Nothing is listed
+until a test adds it. A test that wants another configuration runs a proxy of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.clock import FakeClock
+from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.upstream import FakeIndex
+from fixtures.wire import Ask, wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeIndex]:
+    async with FakeIndex() as index:
+        yield index
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, upstream: FakeIndex, clock: FakeClock) -> AsyncIterator[LocalProxy]:
+    async with running_proxy(tmp_path, upstream=upstream, clock=clock) as running:
+        yield running
+
+
+@pytest.fixture
+async def ask(proxy: LocalProxy) -> AsyncIterator[Ask]:
+    async with wire(proxy.url) as asking:
+        yield asking
