@@ -66,7 +66,7 @@ FAILURES = {
         WHEEL, RawBody(b"Please log in.", "text/html"), "too many 503 error responses", "not what its index promises"
     ),
     "files have a wrong byte": Failure(
-        WHEEL, WrongBytes(), "not enough bytes were received", "end of file before message length reached"
+        WHEEL, WrongBytes(), "not enough bytes were received", "error reading a body from connection"
     ),
 }
 
