@@ -68,7 +68,7 @@ class Index:
         self._sidecars = sidecars
         self._shelf = shelf
         self._flights = flights
-        self._clock = clock
+        self.clock = clock
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -90,7 +90,7 @@ class Index:
     async def get(self, project: str, *, ask: bool = False) -> Answer:
         """The project as it is to be shown. `ask` goes past our freshness. Raises `UpstreamError`."""
         ready = self.glance(project)
-        if ask and (ready is None or self._clock() - ready.made_at > RECHECK_S):
+        if ask and (ready is None or self.clock() - ready.made_at > RECHECK_S):
             return await self._fly(project, partial(self._refresh, ask=True))
         result: CacheResult = "hit"
         if ready is None:
@@ -111,7 +111,7 @@ class Index:
 
     async def keep_fresh(self, project: str) -> None:
         """Refresh behind if what is known of the project is past its freshness, whether or not a page is ready."""
-        now = self._clock()
+        now = self.clock()
         known = self.glance(project) or await self.owners.recall(project, now)
         if known is None or known.span.at(now) is not Moment.FRESH:
             self.refresh_behind(project)
@@ -148,11 +148,11 @@ class Index:
 
     def max_age(self, ready: Ready) -> int:
         """Seconds for which a client may keep the page."""
-        left = max_age(self._clock(), ready.span.fresh_until, flips_at=ready.flips_at)
+        left = max_age(self.clock(), ready.span.fresh_until, flips_at=ready.flips_at)
         return int(min(left, ready.shared_s))
 
     def _moment(self, ready: Ready) -> Moment:
-        now = self._clock()
+        now = self.clock()
         return Moment.FIRST if ready.flips_at is not None and now >= ready.flips_at else ready.span.at(now)
 
     async def _fly(self, project: str, work: Callable[[str, int], Awaitable[Answer]]) -> Answer:
@@ -162,7 +162,7 @@ class Index:
     async def _recall(self, project: str, edition: int) -> Answer:
         """The project as its sources last knew it; as they know it now if that is nothing, or too old to be shown."""
         is_denied = not self.policy.judge_name(project).allowed
-        claim = None if is_denied else await self.owners.recall(project, self._clock())
+        claim = None if is_denied else await self.owners.recall(project, self.clock())
         return await (self._refresh(project, edition) if claim is None else self._make(project, edition, claim, None))
 
     async def _refresh(self, project: str, edition: int, *, ask: bool = False) -> Answer:
@@ -170,7 +170,7 @@ class Index:
         old = self.glance(project)
         verdict = self.policy.judge_name(project)
         if not verdict.allowed:
-            now = self._clock()
+            now = self.clock()
             ready = Ready((), None, absent_span(now), now, refusal=verdict.reason, rule=verdict.rule)
             self._shelf.put(self.name, project, ready)
             return ready, "hit" if old else "miss"
@@ -179,7 +179,7 @@ class Index:
 
     async def _make(self, project: str, edition: int, claim: Claim, old: Ready | None) -> Answer:
         """Make the page of a claim ready. What was rendered from the same basis is used again."""
-        now = self._clock()
+        now = self.clock()
         ready = Ready(claim.basis, None, claim.span, now, stale=claim.stale, shared_s=claim.shared_s)
         is_same = old is not None and old.basis == ready.basis and (old.flips_at is None or now < old.flips_at)
         if claim.owner is not None:
@@ -200,7 +200,7 @@ class Index:
         return await asyncio.to_thread(Rendition, shown.json) if shown.json is not None else None, shown
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
+        return datetime.fromtimestamp(self.clock(), UTC)
 
 
 def _result(ready: Ready, *, asked: bool, is_same: bool) -> CacheResult:

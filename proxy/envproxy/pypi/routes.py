@@ -18,6 +18,7 @@ from aiohttp import web
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.freshness import wants_revalidation
+from envproxy.engine.prebuilt import Prebuilt, render_head, suits
 from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_download
 from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
 from envproxy.metrics import Metrics
@@ -28,6 +29,7 @@ from .files import Arriving, Files, Remote, Stored, Wanted
 from .index import Index, find_index
 from .names import check_filename, normalize
 from .negotiate import choose_encoding, choose_format, matches
+from .render import Variant
 from .shelf import Ready
 from .show import UNHASHED
 from .sidecars import Made
@@ -59,7 +61,7 @@ class PypiRoutes:
         add(index + file + _SIDECAR, self.metadata, name="metadata")
         add(index + file, self.file, name="file")
 
-    async def project(self, request: web.Request) -> web.Response:
+    async def project(self, request: web.Request) -> web.StreamResponse:
         """One project's page."""
         index = self._index(request)
         name = request.match_info["project"]
@@ -114,22 +116,47 @@ class PypiRoutes:
 
     async def _page(
         self, request: web.Request, index: Index, project: str, ready: Ready, result: str
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         rendition = ready.rendition
         if rendition is None:
             return self._nothing_to_show(index, project, ready, result)
         sent = request.headers
         fmt, encoding = choose_format(sent.get("Accept")), choose_encoding(sent.get("Accept-Encoding"))
         variant = rendition.get(fmt, encoding) or await index.build(project, ready, fmt, encoding)
+        known = sent.get("If-None-Match")
+        status = 304 if known is not None and matches(known, variant.etag) else 200
+        body = variant.body if status == 200 and request.method != "HEAD" else b""
+        self._metrics.bytes_served[("memory",)].inc(len(body))
+        if suits(request):
+            return Prebuilt(status, self._head(index, ready, variant, status, result), body, cache=result)
+        return web.Response(
+            status=status,
+            body=variant.body if status == 200 else None,
+            headers=self._headers(index, ready, variant, status, result),
+        )
+
+    def _head(self, index: Index, ready: Ready, variant: Variant, status: int, result: str) -> bytes:
+        """The head for this second, rendered once."""
+        second = int(index.clock())
+        key = (status, variant.etag, result)
+        if ready.heads_at != second:
+            ready.heads_at = second
+            ready.heads.clear()
+        head = ready.heads.get(key)
+        if head is None:
+            headers = self._headers(index, ready, variant, status, result)
+            head = ready.heads[key] = render_head(status, headers, now=second)
+        return head
+
+    def _headers(self, index: Index, ready: Ready, variant: Variant, status: int, result: str) -> dict[str, str]:
         headers = {CACHE_HEADER: result, "Vary": VARY, "Cache-Control": self._cache_control(index, ready)}
         headers["ETag"] = variant.etag
-        if (known := sent.get("If-None-Match")) is not None and matches(known, variant.etag):
-            return web.Response(status=304, headers=headers)
-        headers["Content-Type"] = variant.content_type
-        if variant.encoding is not None:
-            headers["Content-Encoding"] = variant.encoding
-        self._metrics.bytes_served[("memory",)].inc(len(variant.body))
-        return web.Response(body=variant.body, headers=headers)
+        if status == 200:
+            headers["Content-Type"] = variant.content_type
+            headers["Content-Length"] = str(len(variant.body))
+            if variant.encoding is not None:
+                headers["Content-Encoding"] = variant.encoding
+        return headers
 
     def _nothing_to_show(self, index: Index, project: str, ready: Ready, result: str) -> web.Response:
         """A refusal or an absence; what is remembered of it is an answer out of the cache as any other."""

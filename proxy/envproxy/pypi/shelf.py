@@ -22,7 +22,8 @@ class Ready:
 
     `rendition` is None when the index shows nothing: then `refusal` says why a policy hides it, or it is absent.
     `basis` names what it was made from; `flips_at` is when a policy verdict changes by the clock alone; `status` is
-    the project's marker (PEP 792). Who builds a representation holds `building`.
+    the project's marker (PEP 792). Who builds a representation holds `building`. `heads` are the rendered heads of
+    its answers by (status, ETag, cache result), good for the second `heads_at`.
     """
 
     basis: tuple[str, ...]
@@ -37,6 +38,8 @@ class Ready:
     stale: str | None = None
     shared_s: float = 600.0
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    heads: dict[tuple[int, str, str], bytes] = field(default_factory=dict)
+    heads_at: int = 0
 
     @property
     def nbytes(self) -> int:
