@@ -1,0 +1,70 @@
+"""Every error that envagent raises on purpose, in one small tree.
+
+Each class knows the exit code of the command that ends with it, so the one place that turns errors into a last line
+on stderr needs no table: 1 something failed here, 2 asked for what cannot be done, 3 an input was refused. Messages
+say what failed and on which name; `hint` says what to try. A refused document carries *all* its problems, each with
+its place in the document.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EnvagentError(Exception):
+    """The root: `exit_code` is what the command ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+# --- the caller's fault: exit code 2 --------------------------------------------------------------------
+
+
+class UsageError(EnvagentError):
+    """What was asked for does not exist or needs one more word from the caller."""
+
+    exit_code = 2
+
+
+class CannotExport(UsageError):
+    """The foreign format has no place for something that must not be left out; the message names it."""
+
+
+# --- the input's fault: exit code 3 ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a document: `where` is its path (`$.environments.default`), `what` the rule it broke."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
+
+
+class LockRefused(EnvagentError):
+    """The document is not a lock that may be acted on. Nothing of it was used."""
+
+    exit_code = 3
+
+    def __init__(self, name: str, problems: Iterable[Problem]) -> None:
+        self.name = name
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{name} is refused, {count}:", *(f"  {problem}" for problem in self.problems)]))
+
+
+class LockIncomplete(LockRefused):
+    """The document is sound, but some entries lack a sha256 or a size and nobody could supply them."""

@@ -1,0 +1,1 @@
+"""Locks: what an environment is made of, to the byte, and how other tools write the same thing down."""
