@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_version
 
 from envproxy.auth import Gate
 from envproxy.engine.artifacts import Artifacts
@@ -145,12 +145,5 @@ def _check_release(form: Form, dist: Distribution) -> None:
     name, version = form.fields.get("name"), form.fields.get("version")
     if name and normalize(name) != dist.project:
         raise ClientError(f"{dist.filename} is of the project {dist.project}, the form says {name[:100]!r}")
-    if version and not _same_version(version, dist.version):
+    if version and canonicalize_version(version) != canonicalize_version(dist.version):
         raise ClientError(f"{dist.filename} is version {dist.version}, the form says {version[:100]!r}")
-
-
-def _same_version(text: str, version: str) -> bool:
-    try:
-        return Version(text) == Version(version)
-    except InvalidVersion:
-        return False
