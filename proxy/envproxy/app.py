@@ -7,8 +7,6 @@ at start and no upstream is asked, so a proxy is ready at once, also without a n
 from __future__ import annotations
 
 import asyncio
-import netrc
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from . import __version__
 from .auth import Gate, Grant
 from .config import Config, IndexConfig, UpstreamConfig
 from .engine.artifacts import Artifacts
-from .engine.catalog import Catalog
+from .engine.catalog import FILENAME, Catalog
 from .engine.evict import Evictor, Limits
 from .engine.flights import Flights, Tasks
 from .engine.store import BlobStore
@@ -39,13 +37,13 @@ from .pypi.routes import PypiRoutes
 from .pypi.shelf import Ready, Shelf
 from .pypi.sidecars import Sidecars
 from .pypi.source import MirroredSource, Source
+from .pypi.upload import UploadRoutes
 from .reporter import CountingReporter
 from .service import ServiceRoutes, State
+from .trust import logins_of, no_login, tls_of
 
 LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI
 LAG_INTERVAL_S = 1.0
-
-Login = Callable[[str], tuple[str, str] | None]
 
 
 @dataclass(slots=True)
@@ -87,6 +85,7 @@ def build(
     app[PARTS] = parts
     shared = "public" if gate.open_to_read else "private"
     PypiRoutes(parts.indexes, parts.files, parts.artifacts, parts.metrics, shared=shared).add_to(app)
+    UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(_network)
@@ -104,7 +103,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     reporter = CountingReporter(metrics)
     tasks = Tasks()
     store = BlobStore(config.server.data)
-    catalog = Catalog(config.server.data / "catalog.sqlite")
+    catalog = Catalog(config.server.data / FILENAME)
     limits = Limits(config.store.limit_bytes, config.store.min_free_bytes)
     shelf = Shelf(config.memory.pages_bytes)
     evictor = Evictor(store, catalog, limits, clock, lambda: artifacts.busy(), reporter=reporter)  # noqa: PLW0108 (made below)
@@ -114,13 +113,13 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     )
     upstreams: list[Upstream] = []
     sources: dict[str, Source] = {name: HostedSource(name, catalog, clock=clock) for name in config.pypi.hosted}
-    login = _logins(config)
+    login = logins_of(config.pypi.upstreams.values())
     for name, site in config.pypi.upstreams.items():
         upstream = Upstream(
             site,
             credentials=_credentials(site),
-            login=login if site.netrc else _no_login,
-            tls=_tls(site),
+            login=login if site.netrc else no_login,
+            tls=tls_of(site),
             http_proxies=http_proxies,
             reporter=reporter,
             clock=clock,
@@ -155,7 +154,7 @@ def _index(
     return Index(
         config.name,
         Owners([sources[name] for name in config.sources], config.owners),
-        policy=Policy.from_config(config.policy),
+        policy=Policy.from_config(config.policy, where=f"pypi.indexes.{config.name}.policy"),
         sidecars=sidecars,
         shelf=shelf,
         flights=flights,
@@ -169,31 +168,6 @@ def _credentials(site: UpstreamConfig) -> Credentials | None:
     if site.password is not None:
         return Credentials.basic(site.url, site.username or "", site.password.reveal())
     return None
-
-
-def _logins(config: Config) -> Login:
-    """Credentials by host name from the user's netrc, read once, and only if an upstream wants them."""
-    if not any(site.netrc for site in config.pypi.upstreams.values()):
-        return _no_login
-    known = netrc.netrc()
-
-    def login(host: str) -> tuple[str, str] | None:
-        found = known.authenticators(host)
-        return (found[0], found[2] or "") if found else None
-
-    return login
-
-
-def _no_login(_host: str) -> None:
-    return None
-
-
-def _tls(site: UpstreamConfig) -> ssl.SSLContext | bool:
-    if site.ca_file is None:
-        return True
-    context = ssl.create_default_context()
-    context.load_verify_locations(site.ca_file)
-    return context
 
 
 def _gate(config: Config) -> Gate:

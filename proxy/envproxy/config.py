@@ -217,6 +217,16 @@ def load(path: Path | None, *, environ: Mapping[str, str], overrides: Mapping[st
     Raises ConfigError with every problem found, except that a file which cannot be read or is not TOML is
     reported alone: what follows from its absence would mislead.
     """
+    config, problems = examine(path, environ=environ, overrides=overrides)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def examine(
+    path: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, str] = _NO_OVERRIDES
+) -> tuple[Config, list[Problem]]:
+    """The configuration with every problem found in it; where there is one, a default stands. Raises as `load`."""
     settings = Settings(KEYS, Surroundings(environ, path.parent if path else Path()))
     settings.add_table(_built_in())
     if path:
@@ -224,10 +234,7 @@ def load(path: Path | None, *, environ: Mapping[str, str], overrides: Mapping[st
     settings.add_environment(environ)
     settings.add_overrides(overrides)
     config = settings.build(Config)
-    problems = [*settings.problems, *_contradictions(config, settings)]
-    if problems:
-        raise ConfigError(problems)
-    return config
+    return config, [*settings.problems, *_contradictions(config, settings)]
 
 
 def describe(problems: Iterable[Problem]) -> str:

@@ -7,8 +7,12 @@ seconds to finish, then storage closes in order. A second signal ends at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.request import getproxies
 
 from aiohttp import web
@@ -16,13 +20,14 @@ from aiohttp import web
 from . import logs
 from .app import PARTS, build
 from .config import Config
+from .errors import EnvproxyError
 
 BACKLOG = 1024  # one uv opens 50 connections at once, and a cluster has many
 KEEPALIVE_S = 75.0
 
 
 def run(config: Config) -> int:
-    """Serve until stopped; the exit code. Raises OSError if the address or the data directory cannot be used."""
+    """Serve until stopped; the exit code. Raises EnvproxyError if it cannot start."""
     logs.setup(config.log.level.upper(), "json" if config.log.format == "json" else "text")
     return asyncio.run(_serve(config))
 
@@ -40,9 +45,11 @@ async def _serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _first_signal, stop)
-    await runner.setup()
+    with _needed(f"the data directory {config.server.data} cannot be used", hint="choose another with --data"):
+        await runner.setup()
     try:
-        await web.TCPSite(runner, config.server.host, config.server.port, backlog=BACKLOG).start()
+        with _needed(f"cannot listen on {config.server.listen}", hint="choose another address with --listen"):
+            await web.TCPSite(runner, config.server.host, config.server.port, backlog=BACKLOG).start()
         _announce(config, runner)
         await stop.wait()
         app[PARTS].state.draining = True
@@ -51,6 +58,18 @@ async def _serve(config: Config) -> int:
     finally:
         await runner.cleanup()
     return 0
+
+
+@contextmanager
+def _needed(failure: str, *, hint: str) -> Iterator[None]:
+    """Say plainly what the system refuses at the start."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        # asyncio repeats the address in its own text; name resolution has negative numbers.
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number and number > 0 else error
+        raise EnvproxyError(f"{failure}: {reason}", hint=hint) from error
 
 
 def _first_signal(stop: asyncio.Event) -> None:

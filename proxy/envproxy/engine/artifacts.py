@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from envproxy.errors import EnvproxyError
+from envproxy.errors import EnvproxyError, StorageFull
 
 from .download import Download, Expected, Opener
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .evict import Evictor
     from .flights import Tasks
     from .report import Reporter
-    from .store import BlobStore
+    from .store import BlobStore, Partial
 
 Kind = Literal["artifact", "metadata", "listing"]
 FLUSH_S = 10.0
@@ -67,6 +67,23 @@ class Artifacts:
         sha256 = await asyncio.to_thread(self._store.put_bytes, data)
         await self._catalog.add_blob(sha256, len(data), kind, self._clock())
         return sha256
+
+    async def receive(self, size: int) -> Partial:
+        """A place for an upload of `size` bytes, 0 if that is not known. Raises `StorageFull`."""
+        if not await self._evictor.make_room(size):
+            raise StorageFull(f"no room for {size} bytes, even after eviction", hint="raise store.limit or free disk")
+        return await asyncio.to_thread(self._store.create_partial)
+
+    async def publish(self, partial: Partial, pin: Callable[[str, int], Awaitable[bool]]) -> bool:
+        """Make an upload a blob; what `pin` of its digest and size says. Raises `StorageFull` and what `pin` raises.
+
+        The catalog counts the blob after `pin`, so that an eviction knows it only once it must stay.
+        """
+        sha256 = await asyncio.to_thread(partial.commit, None)
+        try:
+            return await pin(sha256, partial.seen)
+        finally:
+            await self._catalog.add_blob(sha256, partial.seen, "artifact", self._clock())
 
     def busy(self) -> set[str]:
         """The digests that are on their way."""

@@ -17,7 +17,10 @@ import zstandard
 from .blobs import BlobKind, BlobRow, Blobs, Pin
 from .hosted import Hosted, HostedFile
 
-__all__ = ["Artifact", "BlobKind", "BlobRow", "Catalog", "HostedFile", "Page", "Pin", "Sidecar"]
+FILENAME = "catalog.sqlite"
+"""What the catalog is called in the data directory."""
+
+__all__ = ["FILENAME", "Artifact", "BlobKind", "BlobRow", "Catalog", "HostedFile", "Page", "Pin", "Sidecar"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ class Catalog(Blobs, Hosted):
             *astuple(artifact),
         )
 
+    async def artifacts(self) -> list[Artifact]:
+        """Every file that was ever cached, by project: for the command line, since there may be very many."""
+        rows = await self._rows(f"{_ARTIFACT} ORDER BY project, filename")
+        return [Artifact(*row) for row in rows]
+
     async def artifacts_of(self, source: str, project: str) -> list[Artifact]:
         """The files of a project, by filename, then in the order they were seen."""
         rows = await self._rows(f"{_ARTIFACTS} ORDER BY filename, first_seen", source, project)
@@ -158,7 +166,5 @@ class Catalog(Blobs, Hosted):
 
 
 _PAGE = "source, project, state, body, fingerprint, etag, last_modified, changed_at, checked_at, fresh_until"
-_ARTIFACTS = """
-    SELECT source, project, filename, sha256, size, url, upload_time, first_seen
-    FROM artifacts WHERE source = ?1 AND project = ?2
-"""
+_ARTIFACT = "SELECT source, project, filename, sha256, size, url, upload_time, first_seen FROM artifacts"
+_ARTIFACTS = f"{_ARTIFACT} WHERE source = ?1 AND project = ?2"

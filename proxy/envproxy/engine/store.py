@@ -58,13 +58,16 @@ class BlobStore:
         return f"<BlobStore {self.root}>"
 
     def prepare(self) -> None:
-        """Make the directories and remove the partials of dead processes; those of living ones stay."""
+        """Make the directories, and `sweep`."""
         for shard in _SHARDS:
             (self._blobs / shard).mkdir(parents=True, exist_ok=True)
         self._partials.mkdir(exist_ok=True)
         self._quarantine.mkdir(exist_ok=True)
-        for leftover in self._partials.iterdir():
-            _remove_unless_locked(leftover)
+        self.sweep()
+
+    def sweep(self) -> int:
+        """Remove the partials of dead processes, return how many there were; those of living ones stay."""
+        return sum([_remove_unless_locked(leftover) for leftover in self._partials.iterdir()])
 
     def path(self, sha256: str) -> Path:
         """Where the blob is, or would be. Raises ValueError for anything but 64 lower-case hex digits."""
@@ -251,13 +254,15 @@ def _locked(fd: int) -> bool:
     return True
 
 
-def _remove_unless_locked(leftover: Path) -> None:
+def _remove_unless_locked(leftover: Path) -> bool:
     try:
         file = _Descriptor(os.open(leftover, os.O_RDWR))
     except FileNotFoundError:  # committed since the directory was read
-        return
-    if _locked(file.fd):
-        leftover.unlink(missing_ok=True)
+        return False
+    if not _locked(file.fd):
+        return False
+    leftover.unlink(missing_ok=True)
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

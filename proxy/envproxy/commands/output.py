@@ -1,0 +1,49 @@
+"""How commands show data: a table for people, JSON for programs, both on stdout.
+
+On a terminal a table takes its width; in a pipe no cell is ever cut or wrapped, so grep and cut can be relied on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+_PIPE_COLUMNS = 1000
+
+
+def print_json(value: object) -> None:
+    """One JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table without lines, headed by the names of its columns; nothing of a cell is taken for markup."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """One line of talk, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def shown_size(count: int) -> str:
+    """Bytes for people: `3.4 GB`."""
+    return decimal(count)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
