@@ -100,7 +100,8 @@ def _answer(
         reason=_reason(said) or None,
         body=msgspec.json.encode(document),
         content_type=MEDIA_TYPE,
-        headers={"Cache-Control": "public, max-age=60" if status == 404 else "no-store", **(headers or {})},
+        # Not "public": where reading takes a token, no shared cache may tell others what is absent (RFC 9111, 3.5).
+        headers={"Cache-Control": "max-age=60" if status == 404 else "no-store", **(headers or {})},
     )
 
 

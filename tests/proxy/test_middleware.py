@@ -268,7 +268,7 @@ async def test_a_request_id_that_could_forge_a_line_is_left_out(given: str) -> N
 @pytest.mark.parametrize(
     ("error", "status", "title", "kind", "headers"),
     [
-        (NoSuchThing("m"), 404, "Not found", "not-found", {"Cache-Control": "public, max-age=60"}),
+        (NoSuchThing("m"), 404, "Not found", "not-found", {"Cache-Control": "max-age=60"}),
         (
             Unauthorized("m"),
             401,

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote
 
-from envproxy.policy import Policy, Verdict, next_flip
+from envproxy.policy import Policy, Verdict
 
 from .names import version_of
 from .page import Page, ProjectFile
@@ -57,27 +57,39 @@ def file_path(project: str, file: ProjectFile) -> str:
     return f"../../files/{project}/{file.sha256 or UNHASHED}/{quote(file.filename)}"
 
 
+@dataclass(slots=True)
+class _Hidden:
+    """How many files a policy hides, and the verdict on the one that will be shown first."""
+
+    count: int = 0
+    first: Verdict | None = None
+
+    def add(self, verdict: Verdict) -> None:
+        self.count += 1
+        self.first = verdict if self.first is None else min(self.first, verdict, key=_visible_from)
+
+
 def show(page: Page, policy: Policy, now: datetime, sidecars: Mapping[str, str | None], *, source: str) -> Shown:
     """Apply `policy` at `now`. `sidecars` maps wheel keys to the digest of their metadata, None if they have none."""
     rules = policy.about(page.name)
-    verdicts: list[Verdict] = []
+    hidden = _Hidden()
 
     def offer(file: ProjectFile) -> Offer | None:
         if not policy.is_open:
             version = version_of(file.filename, page.name) if policy.needs_versions else None
             verdict = rules.judge(version, file.filename, file.upload_time, now)
-            verdicts.append(verdict)
             if not verdict.allowed:
+                hidden.add(verdict)
                 return None
         return Offer(url=file_path(page.name, file), core_metadata=_sidecar(file, sidecars, source))
 
     json = render_json(page, offer)
-    flip = next_flip(verdicts)
-    flips_at = flip.timestamp() if flip else None
-    if not verdicts or any(verdict.allowed for verdict in verdicts):
+    if hidden.first is None:
+        return Shown(json, None, "", None)
+    flips_at = hidden.first.flips_at.timestamp() if hidden.first.flips_at else None
+    if hidden.count < len(page.entries):
         return Shown(json, None, "", flips_at)
-    soonest = min(verdicts, key=_visible_from)
-    return Shown(None, _refusal(page.name, soonest, len(verdicts)), soonest.rule, flips_at)
+    return Shown(None, _refusal(page.name, hidden.first, hidden.count), hidden.first.rule, flips_at)
 
 
 def _sidecar(file: ProjectFile, sidecars: Mapping[str, str | None], source: str) -> bool | str:
@@ -95,5 +107,5 @@ def _visible_from(verdict: Verdict) -> float:
     return verdict.flips_at.timestamp() if verdict.flips_at else math.inf
 
 
-def _refusal(project: str, soonest: Verdict, count: int) -> str:
-    return soonest.reason if count == 1 else f"all {count} files of {project} are hidden; for one, {soonest.reason}"
+def _refusal(project: str, first: Verdict, count: int) -> str:
+    return first.reason if count == 1 else f"all {count} files of {project} are hidden; for one, {first.reason}"
