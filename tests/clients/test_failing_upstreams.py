@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fixtures.clients import Client, Pdm, Pip, Pipenv, Poetry, Uv
+from fixtures.document import table_rows
 from fixtures.proxy import running_proxy
 from fixtures.upstream import Cut, Hang, RawBody, Refuse, Status, Style, WrongBytes
 
@@ -54,7 +55,7 @@ FAILURES = {
     "pages are those of a login": Failure(
         PAGE, RawBody(b"<html>Please log in.</html>", "text/html"), PIP_KNOWS_NOTHING, "no page of 'alpha'"
     ),
-    "connections are refused": Failure(PAGE, Refuse(), PIP_KNOWS_NOTHING, "cannot be reached"),
+    "connections are reset": Failure(PAGE, Refuse(), PIP_KNOWS_NOTHING, "cannot be reached"),
     "files answer 403": Failure(WHEEL, Status(403), "too many 503 error responses", "pypi answered 403"),
     "files are missing": Failure(
         WHEEL,
@@ -183,3 +184,7 @@ async def test_a_sidecar_that_is_not_what_its_page_promises_fails_one_install_an
 
     outcome = await client.install("beta", proxy.simple())
     assert outcome.installed == {"beta": "2.1"}, outcome.output
+
+
+def test_the_document_has_these_rows_and_no_others() -> None:
+    assert table_rows("conformance.md", "Failing upstreams") == list(FAILURES)

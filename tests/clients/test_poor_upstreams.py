@@ -1,8 +1,8 @@
 """Upstreams that are poor, sloppy or unlucky: through the proxy every client installs all the same.
 
-The table names what upstream does. Without the proxy each row breaks, slows or misleads some client;
-docs/conformance.md says which and how. pip and uv walk through the whole table, the others through the rows that
-they trip over in ways of their own. Clients never try again here, so it is the proxy that makes up for it.
+The table names what upstream does; docs/conformance.md has the same rows, with what clients make of them without the
+proxy. pip and uv walk through the whole table, the others through rows that they trip over in ways of their own.
+Clients never try again here, so it is the proxy that makes up for it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fixtures.clients import Pdm, Pip, Pipenv, Poetry, Uv
+from fixtures.document import table_rows
 from fixtures.upstream import Cut, HangAfter, Redirect, Refuse, Status, Style
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ DEFECTS = {
     ),
     "a page that was moved": Defect(path=PAGE, fault=Redirect("/simple/Alpha/"), times=1),
     "a page that fails once": Defect(path=PAGE, fault=Status(503), times=1),
-    "a connection that is refused once": Defect(path=PAGE, fault=Refuse(), times=1),
+    "a connection that is reset once": Defect(path=PAGE, fault=Refuse(), times=1),
     # Links and what is said of files.
     "relative links": Defect(Style(links="relative")),
     "links to another host": Defect(Style(links="off-host")),
@@ -94,17 +95,16 @@ DEFECTS = {
 
 ROWS = [
     *((client, defect) for defect in DEFECTS for client in (Pip, Uv)),
-    (Poetry, "JSON labelled application/json"),  # reads it as HTML, finds no versions
-    (Poetry, "JSON labelled text/html"),
+    (Poetry, "JSON labelled application/json"),  # reads it as HTML and finds no versions
     (Poetry, "no hashes"),  # downloads every file to hash it
     (Poetry, "sidecars that fail"),  # tries six times for each package
-    (Poetry, "MD5 only"),  # cannot lock them beside SHA-256
-    (Pdm, "JSON labelled application/json"),  # ignores the page
-    (Pdm, "no hashes"),  # downloads every file to hash it
+    (Poetry, "a body that is cut"),  # does not resume
+    (Pdm, "pages without a type"),  # ignores them
     (Pdm, "a page that fails once"),  # never tries again
     (Pdm, "sidecars announced but missing"),  # downloads every wheel
+    (Pdm, "a body that stops coming"),  # waits for more than a minute
+    (Pipenv, "JSON labelled text/html"),  # finds no versions
     (Pipenv, "sidecars announced but missing"),  # fails
-    (Pipenv, "nothing but HTML"),
 ]
 
 
@@ -117,3 +117,7 @@ async def test_clients_install_from_an_upstream_with(
     assert outcome.installed == {"alpha": "1.0", "beta": "2.1"}, outcome.output
     assert outcome.ok
     assert upstream.count(path=DEFECTS[defect].path), "the defect met no request"
+
+
+def test_the_document_has_these_rows_and_no_others() -> None:
+    assert table_rows("conformance.md", "Poor upstreams") == list(DEFECTS)
