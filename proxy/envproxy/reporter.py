@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envproxy.engine.report import DigestSource, Outcome, Reporter
+from envproxy.engine.report import DigestSource, Outcome, Reporter, Shortage
 
 if TYPE_CHECKING:
     from envproxy.metrics import Metrics
@@ -53,6 +53,6 @@ class CountingReporter(Reporter):
         """Count one failed write."""
         self._metrics.disk_write_failures.inc()
 
-    def evicted(self, count: int, reason: str) -> None:
+    def evicted(self, count: int, reason: Shortage) -> None:
         """Count by reason."""
         self._metrics.evictions[(reason,)].inc(count)

@@ -123,7 +123,7 @@ def test_what_the_engine_reports_is_counted(registry: CollectorRegistry, metrics
     reporter.flights_changed(-1)
     reporter.digest_mismatch("upstream")
     reporter.disk_refused()
-    reporter.evicted(3, "limits")
+    reporter.evicted(3, "floor")
     expected = {
         ("envmesh_upstream_requests_total", "upstream=main outcome=ok"): 1,
         ("envmesh_upstream_requests_total", "upstream=main outcome=breaker_open"): 1,
@@ -135,7 +135,7 @@ def test_what_the_engine_reports_is_counted(registry: CollectorRegistry, metrics
         ("envmesh_flights_inflight", ""): 1,
         ("envmesh_digest_mismatch_total", "source=upstream"): 1,
         ("envmesh_disk_write_failures_total", ""): 1,
-        ("envmesh_evictions_total", "reason=limits"): 3,
+        ("envmesh_evictions_total", "reason=floor"): 3,
     }
     counted = {
         (name, labels): registry.get_sample_value(name, dict(pair.split("=") for pair in labels.split()))

@@ -600,6 +600,25 @@ async def test_a_client_that_goes_away_halfway_leaves_nothing(house: House) -> N
 # --- a full disk ----------------------------------------------------------------------------------------
 
 
+async def test_an_upload_evicts_what_can_be_had_again(tmp_path: Path) -> None:
+    cached = make_wheel("track", "1.0", payload_size=60_000)
+    async with (
+        FakeIndex() as upstream,
+        running_proxy(
+            tmp_path, upstream=upstream, toml=TOML, environ=TOKENS, settings={"store.limit": "100KB"}
+        ) as proxy,
+        aiohttp.ClientSession(proxy.url, headers={"Authorization": RELEASE}) as client,
+    ):
+        upstream.add(cached)
+        async with client.get(f"/pypi/main/files/track/{cached.sha256}/{cached.filename}") as answer:
+            await answer.read()
+        await proxy.settled()
+        wheel = make_wheel("train", "1.0", payload_size=60_000)
+        async with client.post("/pypi/main/legacy/", data=form(wheel)) as answer:
+            assert answer.status == 200
+        assert cached.sha256 not in {row.sha256 for row in await proxy.parts.catalog.blob_rows()}
+
+
 async def test_an_upload_that_will_never_fit_is_refused_before_its_bytes_are_read(tmp_path: Path) -> None:
     settings = {"store.limit": "100KB"}
     async with (

@@ -13,11 +13,10 @@ import math
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
 
 from .blobs import BlobRow
 from .catalog import Catalog
-from .report import Reporter
+from .report import Reporter, Shortage
 from .store import BlobStore
 
 METADATA_PATIENCE = 4.0  # every resolution reads metadata and listings, an artifact is read once per installation
@@ -104,7 +103,7 @@ class Evictor:
                 await self._evict(victims, reason)
             return victims
 
-    async def _shortfall(self, incoming: int) -> tuple[int, Literal["budget", "floor"]]:
+    async def _shortfall(self, incoming: int) -> tuple[int, Shortage]:
         used = sum(size for _, size in (await self._catalog.totals()).values())
         limit = self._limits.limit_bytes
         need = shortfall(
@@ -124,7 +123,7 @@ class Evictor:
         busy, now = self._busy(), self._clock()
         return await asyncio.to_thread(lambda: choose(rows, free=free, pinned=pinned, busy=busy, now=now))
 
-    async def _evict(self, victims: list[BlobRow], reason: str) -> int:
+    async def _evict(self, victims: list[BlobRow], reason: Shortage) -> int:
         """Delete files and rows, return the bytes that files really gave back: a row may stand for no file."""
         freed = 0
         for row in victims:

@@ -9,6 +9,7 @@ from typing import Literal
 
 Outcome = Literal["ok", "not_modified", "4xx", "5xx", "timeout", "connect", "bad_body", "breaker_open"]
 DigestSource = Literal["upstream", "peer", "disk", "blobstore"]
+Shortage = Literal["budget", "floor"]
 
 
 class Reporter:
@@ -38,5 +39,5 @@ class Reporter:
     def disk_refused(self) -> None:
         """The disk had no room for a write."""
 
-    def evicted(self, count: int, reason: str) -> None:
-        """`count` blobs were evicted because of `reason`."""
+    def evicted(self, count: int, reason: Shortage) -> None:
+        """`count` blobs were evicted: the byte budget was used up, or the free-space floor of the disk reached."""
