@@ -100,6 +100,8 @@ class Blobs(Database):
                 SELECT sha256, metadata_sha256, 'hosted:' || source AS reason,
                     CAST(coalesce(unixepoch(upload_time), 0) AS REAL) AS pinned_at
                 FROM hosted_files
+                UNION ALL SELECT sha256, NULL, 'hosted:' || channel, uploaded_at FROM hosted_packages
+                WHERE deleted = 0
             )
             SELECT sha256, reason, pinned_at FROM pins
             UNION SELECT sha256, reason, pinned_at FROM uploads

@@ -15,6 +15,7 @@ from typing import Literal
 import zstandard
 
 from .blobs import BlobKind, BlobRow, Blobs, Pin
+from .channels import Channels
 from .hosted import Hosted, HostedFile
 
 FILENAME = "catalog.sqlite"
@@ -69,8 +70,8 @@ class Sidecar:
     reason: str
 
 
-class Catalog(Blobs, Hosted):
-    """The tables `pages`, `artifacts` and `sidecars`, and those of `Blobs` and `Hosted`: the whole file."""
+class Catalog(Blobs, Hosted, Channels):
+    """The tables `pages`, `artifacts` and `sidecars`, and those of its bases: the whole file."""
 
     async def load_page(self, source: str, project: str) -> Page | None:
         """What the source last said of the project, if it was ever asked."""

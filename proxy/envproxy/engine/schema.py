@@ -90,4 +90,67 @@ _V1 = (
     "CREATE INDEX hosted_names_by_project ON hosted_names (source, project)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
+_V2 = (
+    """
+    CREATE TABLE channel_files (
+        channel TEXT NOT NULL,
+        path TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('known', 'absent', 'gone')),
+        sha256 TEXT NOT NULL, -- empty: absent or gone
+        server TEXT NOT NULL,
+        etag TEXT,
+        last_modified TEXT,
+        checked_at REAL NOT NULL,
+        fresh_until REAL NOT NULL,
+        PRIMARY KEY (channel, path)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE generations (
+        channel TEXT NOT NULL,
+        place TEXT NOT NULL,
+        line TEXT NOT NULL CHECK (line IN ('relayed', 'made')),
+        source TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        index_sha256 TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        flat_json TEXT NOT NULL,
+        flat_zst TEXT NOT NULL,
+        base_url TEXT NOT NULL,
+        shards_url TEXT NOT NULL,
+        made_at REAL NOT NULL,
+        flips_at REAL,
+        PRIMARY KEY (channel, place, line)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE old_shards (
+        channel TEXT NOT NULL,
+        place TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        pack TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (channel, place, digest)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # A deleted package keeps its row: its name must not come back with other bytes.
+    """
+    CREATE TABLE hosted_packages (
+        channel TEXT NOT NULL,
+        subdir TEXT NOT NULL,
+        filename TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        uploaded_at REAL NOT NULL,
+        uploader TEXT NOT NULL,
+        yanked INTEGER NOT NULL,
+        deleted INTEGER NOT NULL DEFAULT 0,
+        record BLOB NOT NULL,
+        PRIMARY KEY (channel, subdir, filename)
+    ) STRICT
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)

@@ -1,7 +1,8 @@
 """Sends one immutable artifact to a client: from the store by sendfile, or from a download while it arrives.
 
 Both ways honour single ranges, If-Range, If-None-Match and HEAD (RFC 9110), carry the digest as a strong ETag and
-never a Content-Encoding. An error after the first byte resets the connection: a client sees truncation, never poison.
+never a Content-Encoding. An error may come after the first byte: whoever turns errors into answers must reset the
+connection then, so that a client sees truncation, never poison.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import web
-
-from envproxy.errors import EnvproxyError
 
 from .download import Download
 from .ranges import Span, Unsatisfiable, requested
@@ -43,85 +42,89 @@ async def send_blob(request: web.Request, path: Path, what: Representation) -> w
     if what.etag is not None and _unchanged(request, what.etag):
         return web.Response(status=304, headers=_validators(what))
     blob, size = await asyncio.to_thread(_open, path)
-    try:
+    with blob:
         answer = _head(request, what, total=size)
         if isinstance(answer, web.Response):
             return answer
         response, span = answer
-        await _send_open_file(request, response, blob, span)
-    finally:
-        blob.close()
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await _send_open_file(request, response, blob, span or Span(0, size, size))
+    await response.write_eof()
+    return response
+
+
+async def send_bytes(request: web.Request, data: bytes, what: Representation) -> web.StreamResponse:
+    """Send something small that is in memory."""
+    answer = _head(request, what, total=len(data))
+    if isinstance(answer, web.Response):
+        return answer
+    response, span = answer
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await response.write(data[span.start : span.stop] if span else data)
+    await response.write_eof()
     return response
 
 
 async def send_download(request: web.Request, download: Download, what: Representation) -> web.StreamResponse:
-    """Send an artifact that is still arriving. Raises `EnvproxyError` if nothing was sent yet."""
+    """Send an artifact that is still arriving. Raises `EnvproxyError`, possibly after some bytes were sent."""
     total = await download.opened()
-    if total is None:
-        response = web.StreamResponse(headers=_validators(what))
-        response.content_type = what.content_type
-        span = None
-    else:
-        answer = _head(request, what, total=total)
-        if isinstance(answer, web.Response):
-            return answer
-        response, span = answer
-    if request.method == "HEAD":
-        await response.prepare(request)
-        return response
-    await _relay(request, response, download, span)
+    answer = _head(request, what, total=total)
+    if isinstance(answer, web.Response):
+        return answer
+    response, span = answer
+    async with aclosing(download.chunks(span.start, span.stop) if span else download.chunks()) as chunks:
+        async for chunk in chunks:
+            if not response.prepared:  # so late that an error can still be told by its status
+                await response.prepare(request)
+            await response.write(chunk)
+    await response.prepare(request)
+    await response.write_eof()
     return response
 
 
-async def _relay(request: web.Request, response: web.StreamResponse, download: Download, span: Span | None) -> None:
-    start, stop = (span.start, span.stop) if span else (0, None)
-    async with aclosing(download.chunks(start, stop)) as chunks:
-        try:
-            async for chunk in chunks:
-                if not response.prepared:
-                    await response.prepare(request)
-                await response.write(chunk)
-        except EnvproxyError:
-            if not response.prepared:
-                raise
-            _reset(request)
-            return
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
+def describe(request: web.Request, what: Representation, *, total: int | None) -> web.StreamResponse:
+    """The answer to HEAD for an artifact of `total` bytes (None: not known) that is neither here nor on its way."""
+    answer = _head(request, what, total=total)
+    return answer if isinstance(answer, web.Response) else answer[0]
 
 
 async def _send_open_file(request: web.Request, response: web.StreamResponse, blob: BinaryIO, span: Span) -> None:
-    await response.prepare(request)
-    if request.method == "HEAD" or span.length == 0:
-        return
     if span.length <= _SMALL_BYTES:
         await response.write(await asyncio.to_thread(_read, blob, span))
+    elif request.transport is None or request.transport.is_closing():
+        raise ConnectionResetError("the client went away")
     else:
-        assert request.transport is not None
         await asyncio.get_running_loop().sendfile(request.transport, blob, span.start, span.length)
-    await response.write_eof()
 
 
 def _head(
-    request: web.Request, what: Representation, *, total: int
-) -> tuple[web.StreamResponse, Span] | web.Response:
-    """The response to fill and the bytes to fill it with, or a whole answer (304, 416)."""
+    request: web.Request, what: Representation, *, total: int | None
+) -> tuple[web.StreamResponse, Span | None] | web.Response:
+    """The response to fill and the bytes to fill it with (None: all), or a whole answer (304, 416)."""
     if what.etag is not None and _unchanged(request, what.etag):
         return web.Response(status=304, headers=_validators(what))
-    headers = request.headers
+    response = web.StreamResponse(headers=_validators(what))
+    response.content_type = what.content_type
+    if total is None:
+        return response, None
+    response.headers["Accept-Ranges"] = "bytes"
     try:
-        part = requested(headers.get("Range"), headers.get("If-Range"), etag=what.etag, total=total)
+        part = _part(request, what, total)
     except Unsatisfiable:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{total}", "Accept-Ranges": "bytes"})
-    response = web.StreamResponse(status=206 if part else 200, headers=_validators(what))
-    response.content_type = what.content_type
-    response.headers["Accept-Ranges"] = "bytes"
-    span = part or Span(0, total, total)
-    if part:
+    if part is not None:
+        response.set_status(206)
         response.headers["Content-Range"] = part.content_range
-    response.content_length = span.length
-    return response, span
+    response.content_length = part.length if part else total
+    return response, part
+
+
+def _part(request: web.Request, what: Representation, total: int) -> Span | None:
+    if request.method != "GET":  # a range means nothing to any other method (RFC 9110, 14.2)
+        return None
+    return requested(request.headers.get("Range"), request.headers.get("If-Range"), etag=what.etag, total=total)
 
 
 def _validators(what: Representation) -> dict[str, str]:
@@ -134,12 +137,6 @@ def _validators(what: Representation) -> dict[str, str]:
 def _unchanged(request: web.Request, etag: str) -> bool:
     sent = request.headers.get("If-None-Match")
     return sent is not None and (sent.strip() == "*" or etag in sent)
-
-
-def _reset(request: web.Request) -> None:
-    """Cut the connection so that no client can take the body for complete (RST, not a clean end)."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def _open(path: Path) -> tuple[BinaryIO, int]:

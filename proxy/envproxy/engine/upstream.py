@@ -8,13 +8,12 @@ else, also across redirects. It caches nothing.
 
 from __future__ import annotations
 
-import re
 import time
-from base64 import b64encode
+from asyncio import Semaphore
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed lacks it
 
 import aiohttp
 from yarl import URL
@@ -22,7 +21,10 @@ from yarl import URL
 from envproxy import __version__
 from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
 
+from .answers import READ_BYTES, Absent, Body, Fetched, Incoming, NotModified
 from .breaker import Breaker
+from .credentials import Credentials, Login, authorization
+from .failures import NETWORK, file_of, translated
 from .freshness import retry_after
 
 if TYPE_CHECKING:
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
 
     from .report import Outcome, Reporter
 
+__all__ = ["Absent", "Body", "Fetched", "NotModified", "Site", "Upstream"]
+
 PAGE_LIMIT_BYTES = 128_000_000  # the largest page seen in the wild is 50 MB; beyond this it is not a page
-_READ_BUFFER_BYTES = 128 * 1024  # per connection; with 50 downloads at once this is what bounds memory
+_MOST_REDIRECTS = 5
 _ABSENT = frozenset({404, 410})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class Site(Protocol):
@@ -53,78 +56,11 @@ class Site(Protocol):
     def forbidden_is_absent(self) -> bool: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A whole body with what upstream said about it; `url` is the final one, after redirects."""
-
-    body: bytes
-    url: str
-    content_type: str | None
-    etag: str | None
-    last_modified: str | None
-    cache_control: str | None
-    age: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NotModified:
-    """What we have is still right (304)."""
-
-    cache_control: str | None
-    age: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Upstream says that there is no such thing (404, 410)."""
-
-
-@dataclass(slots=True)
-class Body:
-    """A body that is arriving: it starts at byte `start` of a whole of `total` bytes (None: not stated)."""
-
-    start: int
-    total: int | None
-    etag: str | None
-    _response: aiohttp.ClientResponse
-    _sent: Callable[[int], None]
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes as they come; raises `UpstreamError` when they stop before their end."""
-        try:
-            async for chunk in self._response.content.iter_any():
-                self._sent(len(chunk))
-                yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(error, str(self._response.url.with_user(None))) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The Authorization header for one origin; never shown."""
-
-    origin: URL
-    header: str
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.origin}, ***)"
-
-    @classmethod
-    def basic(cls, url: str, username: str, password: str) -> Credentials:
-        """Basic credentials for the origin of `url` (RFC 7617)."""
-        token = b64encode(f"{username}:{password}".encode()).decode()
-        return cls(URL(url).origin(), f"Basic {token}")
-
-    @classmethod
-    def bearer(cls, url: str, token: str) -> Credentials:
-        """A bearer token for the origin of `url` (RFC 6750)."""
-        return cls(URL(url).origin(), f"Bearer {token}")
-
-
 class Upstream:
     """Talks to one upstream. `open()` it inside the event loop, `close()` it at the end.
 
-    `credentials` are for its own origin; `login` gives (user, password) for any other host that netrc names.
+    `credentials` are for its own origin; `login` gives (user, password) for any other host that netrc names;
+    `http_proxies` is what `urllib.request.getproxies` gives. `clock` gives seconds since the epoch.
     """
 
     def __init__(
@@ -132,21 +68,25 @@ class Upstream:
         site: Site,
         *,
         credentials: Credentials | None,
-        login: Callable[[str], tuple[str, str] | None],
+        login: Login,
         tls: ssl.SSLContext | bool,
         http_proxies: Mapping[str, str],
         reporter: Reporter,
         clock: Callable[[], float],
+        page_limit_bytes: int = PAGE_LIMIT_BYTES,
     ) -> None:
         self.site = site
         self._credentials = credentials
         self._login = login
         self._tls = tls
-        self._http_proxies = http_proxies
+        self._http_proxies = dict(http_proxies)
         self._reporter = reporter
         self._clock = clock
+        self._page_limit_bytes = page_limit_bytes
         self._breakers: dict[URL, Breaker] = {}
         self._session: aiohttp.ClientSession | None = None
+        # A fifth of the connections stays for pages and metadata, which must not queue behind large files.
+        self._files = Semaphore(max(1, site.max_connections - site.max_connections // 5))
 
     @property
     def name(self) -> str:
@@ -162,8 +102,7 @@ class Upstream:
             ),
             headers={"User-Agent": f"envproxy/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=_READ_BUFFER_BYTES,
-            auto_decompress=True,
+            read_bufsize=READ_BYTES,
         )
 
     async def close(self) -> None:
@@ -192,7 +131,7 @@ class Upstream:
         try:
             return await self._fetch_once(url, headers, vital=vital)
         except UpstreamError as error:
-            if error.cause not in ("connect", "5xx") or self._breaker(URL(url)).is_open:
+            if error.cause not in ("connect", "5xx") or self._breaker(self._target(url)).is_open:
                 raise
         return await self._fetch_once(url, headers, vital=vital)
 
@@ -200,128 +139,162 @@ class Upstream:
     async def stream(self, url: str, *, offset: int = 0, if_range: str | None = None) -> AsyncIterator[Body]:
         """GET a file from byte `offset` on, as it lies there (identity coding).
 
-        The body may start at 0 all the same, if upstream ignores ranges: see `Body.start`. Raises `NoSuchThing` on
-        404 and 410, `UpstreamError` on everything else.
+        The body may start at 0 all the same, if upstream ignores ranges or `if_range` (a `Body.validator`) does not
+        hold any more: see `Body.start`. Raises `NoSuchThing` on 404 and 410, `UpstreamError` on everything else.
         """
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-            if if_range and not if_range.startswith("W/"):
+            if if_range is not None:
                 headers["If-Range"] = if_range
-        async with self._request("GET", url, headers, decompress=False) as response:
-            self._check_file(response, url)
-            yield self._body(response, url)
+        async with self._files, self._request("GET", url, headers, decompress=False) as response:
+            self._check_file(response)
+            yield self._body(response)
+
+    @asynccontextmanager
+    async def stream_changed(
+        self, url: str, *, etag: str | None = None, last_modified: str | None = None
+    ) -> AsyncIterator[Incoming | NotModified | Absent]:
+        """GET a file that is too large for memory, conditionally if a validator is given. Raises `UpstreamError`.
+
+        A JSON file may come gzipped on the way, others as they lie there.
+        """
+        headers = {"Accept-Encoding": "gzip" if url.endswith(".json") else "identity"}
+        if etag:
+            headers["If-None-Match"] = etag
+        elif last_modified:
+            headers["If-Modified-Since"] = last_modified
+        async with self._request("GET", url, headers, decompress=True) as response:
+            if response.status == 304:
+                yield NotModified(response.headers.get("Cache-Control"), response.headers.get("Age"))
+            elif response.status in _ABSENT or (response.status == 403 and self.site.forbidden_is_absent):
+                yield Absent()
+            else:
+                self._refuse_unless(response, {200})
+                yield Incoming.of(response, self._body(response))
 
     async def read_range(self, url: str, start: int, stop: int) -> bytes | None:
         """Bytes [start, stop) of a file, None if upstream does not do ranges. Raises as `stream`."""
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
         async with self._request("GET", url, headers, decompress=False) as response:
-            self._check_file(response, url)
+            self._check_file(response)
             if response.status != 206:
                 return None
-            data = await _read_bounded(response, limit=stop - start)
-        if len(data) != stop - start:
-            raise BadUpstreamBody(f"{self.name} sent {len(data)} bytes of {url}, asked for {stop - start}")
-        self._reporter.upstream_sent(self.name, len(data))
-        return data
+            if (first := self._body(response).start) != start:
+                raise BadUpstreamBody(f"{self.name} sent {file_of(response.url)} from {first} on, not from {start}")
+            data = await self._read(response, limit=stop - start)
+            if len(data) != stop - start:
+                raise BadUpstreamBody(
+                    f"{self.name} sent {len(data)} bytes of {file_of(response.url)}, not {stop - start}"
+                )
+            return data
 
     async def length(self, url: str) -> int | None:
         """Content-Length of a file by HEAD, None if upstream does not say. Raises as `stream`."""
         async with self._request("HEAD", url, {"Accept-Encoding": "identity"}, decompress=False) as response:
-            self._check_file(response, url)
+            self._check_file(response)
             return response.content_length
 
     async def _fetch_once(self, url: str, headers: dict[str, str], *, vital: bool) -> Fetched | NotModified | Absent:
         async with self._request("GET", url, headers, decompress=True, vital=vital) as response:
+            cache_control, age = response.headers.get("Cache-Control"), response.headers.get("Age")
             if response.status == 304:
-                return NotModified(response.headers.get("Cache-Control"), response.headers.get("Age"))
+                return NotModified(cache_control, age)
             if response.status in _ABSENT or (response.status == 403 and self.site.forbidden_is_absent):
                 return Absent()
-            self._refuse_unless(response, {200}, url)
-            try:
-                body = await _read_bounded(response, limit=PAGE_LIMIT_BYTES)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._failed(error, url) from error
-            self._reporter.upstream_sent(self.name, len(body))
+            self._refuse_unless(response, {200})
             return Fetched(
-                body=body,
+                body=await self._read(response, limit=self._page_limit_bytes),
                 url=str(response.url.with_user(None)),
                 content_type=response.headers.get("Content-Type"),
                 etag=response.headers.get("ETag"),
                 last_modified=response.headers.get("Last-Modified"),
-                cache_control=response.headers.get("Cache-Control"),
-                age=response.headers.get("Age"),
+                cache_control=cache_control,
+                age=age,
             )
 
     @asynccontextmanager
     async def _request(
         self, method: str, url: str, headers: dict[str, str], *, decompress: bool, vital: bool = True
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request under the breaker; yields whatever answer came, raises if none did."""
-        assert self._session is not None, "open() first"
-        target = URL(url, encoded=True)
-        if target.scheme not in ("http", "https"):
-            raise BadUpstreamBody(f"{self.name} links to {url}, which is neither http nor https")
+        """One request under the breaker; yields whatever answer came, raises `UpstreamError` if none did.
+
+        The reporter hears of it once, at its end: also what goes wrong with the body counts as its outcome.
+        """
+        target = self._target(url)
         breaker = self._breaker(target)
         if not breaker.admits():
             self._reporter.upstream_answered(self.name, "breaker_open", 0.0)
             raise UpstreamError(
                 f"{self.name} ({target.host}) failed a moment ago and is not asked again yet", cause="breaker_open"
             )
+        outcome: Outcome | None = None  # none if we are cancelled before an answer
         began = time.perf_counter()
+        seconds: float | None = None
+        try:
+            async with self._answer(method, target, headers, decompress=decompress) as response:
+                seconds = time.perf_counter() - began
+                outcome = self._judge(response, breaker, vital=vital)
+                yield response
+        except UpstreamError as error:
+            outcome = error.cause
+            if seconds is None or error.cause in ("connect", "timeout"):
+                self._settle(breaker, failed=True)
+            raise
+        finally:
+            if outcome is not None:
+                elapsed = time.perf_counter() - began if seconds is None else seconds
+                self._reporter.upstream_answered(self.name, outcome, elapsed)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, target: URL, headers: dict[str, str], *, decompress: bool
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """What is at `target`, after redirects. Only failures to get an answer are translated here."""
+        assert self._session is not None, "open() first"
         try:
             response = await self._session.request(
                 method,
-                target,
-                headers={**headers, **self._authorization(target)},
+                target.with_user(None),
+                headers={**headers, **authorization(target, self._credentials, self._login)},
                 auto_decompress=decompress,
-                proxy=self._http_proxies.get(target.scheme),
-                max_redirects=5,
+                proxy=self._http_proxy(target),
+                max_redirects=_MOST_REDIRECTS + 1,
             )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._failed(error, url, seconds=time.perf_counter() - began) from error
+        except NETWORK as error:
+            raise translated(error, target) from error
         try:
-            self._judge(response, breaker, time.perf_counter() - began, vital=vital)
             yield response
         finally:
             response.release()
 
-    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, seconds: float, *, vital: bool) -> None:
-        """Let the breaker and the reporter know what kind of answer came."""
-        outcome: Outcome = "ok"
+    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, *, vital: bool) -> Outcome:
+        """What kind of answer came; the breaker learns of it at once, before the body."""
+        status = response.status
+        if status == 429 or (status >= 500 and vital):
+            stated = response.headers.get("Retry-After")
+            self._settle(breaker, failed=True, pause_s=0.0 if stated is None else retry_after(stated))
+        elif status < 500:
+            self._settle(breaker, failed=False)
+        if status >= 400:
+            return "5xx" if status >= 500 else "4xx"
+        return "not_modified" if status == 304 else "ok"
+
+    def _settle(self, breaker: Breaker, *, failed: bool, pause_s: float = 0.0) -> None:
         was_open = breaker.is_open
-        if response.status == 429 or response.status >= 500:
-            outcome = "4xx" if response.status == 429 else "5xx"
-            stated = "Retry-After" in response.headers
-            if vital or outcome == "4xx":
-                breaker.failed(pause_s=retry_after(response.headers.get("Retry-After")) if stated else 0.0)
+        if failed:
+            breaker.failed(pause_s=pause_s)
         else:
             breaker.succeeded()
-            if response.status >= 400:
-                outcome = "4xx"
-            elif response.status == 304:
-                outcome = "not_modified"
-        self._reporter.upstream_answered(self.name, outcome, seconds)
         if was_open != breaker.is_open:
-            self._reporter.breaker_changed(self.name, is_open=breaker.is_open)
+            self._reporter.breaker_changed(self.name, is_open=any(b.is_open for b in self._breakers.values()))
 
-    def _failed(self, error: Exception, url: str, *, seconds: float = 0.0) -> UpstreamError:
-        """Translate a failure of the network, and let breaker and reporter know."""
-        failure = _failure(error, url)
-        breaker = self._breaker(URL(url))
-        was_open = breaker.is_open
-        breaker.failed()
-        self._reporter.upstream_answered(self.name, "timeout" if failure.cause == "timeout" else "connect", seconds)
-        if breaker.is_open and not was_open:
-            self._reporter.breaker_changed(self.name, is_open=True)
-        return failure
-
-    def _check_file(self, response: aiohttp.ClientResponse, url: str) -> None:
+    def _check_file(self, response: aiohttp.ClientResponse) -> None:
         if response.status in _ABSENT:
-            raise NoSuchThing(f"{self.name} has no {_tail(url)} any more ({response.status})")
-        self._refuse_unless(response, {200, 206}, url)
+            raise NoSuchThing(f"{self.name} has no {file_of(response.url)} any more ({response.status})")
+        self._refuse_unless(response, {200, 206})
 
-    def _refuse_unless(self, response: aiohttp.ClientResponse, wanted: set[int], url: str) -> None:
+    def _refuse_unless(self, response: aiohttp.ClientResponse, wanted: set[int]) -> None:
         status = response.status
         if status in wanted:
             return
@@ -329,65 +302,43 @@ class Upstream:
         if status in (401, 403):
             hint = f"check the credentials of upstream {self.name}, or set its forbidden-is-absent"
         raise UpstreamError(
-            f"{self.name} answered {status} for {_tail(url)}",
-            cause="5xx" if status >= 500 else "4xx",
+            f"{self.name} answered {status} for {file_of(response.url)}",
+            cause="5xx" if status >= 500 else "4xx" if status >= 400 else "bad_body",
             hint=hint,
             retry_after_s=retry_after(response.headers.get("Retry-After")),
         )
 
-    def _body(self, response: aiohttp.ClientResponse, url: str) -> Body:
-        start, total = 0, response.content_length
-        if response.status == 206:
-            match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            if match is None:
-                raise BadUpstreamBody(f"{self.name} sent a part of {_tail(url)} without saying which")
-            start = int(match[1])
-            total = int(match[3]) if match[3] != "*" else None
-        etag = response.headers.get("ETag")
-        return Body(start, total, etag, response, lambda count: self._reporter.upstream_sent(self.name, count))
+    def _body(self, response: aiohttp.ClientResponse) -> Body:
+        return Body.of(response, lambda count: self._reporter.upstream_sent(self.name, count))
 
-    def _authorization(self, target: URL) -> dict[str, str]:
-        origin = target.origin()
-        if self._credentials is not None and origin == self._credentials.origin:
-            return {"Authorization": self._credentials.header}
-        if target.host and (login := self._login(target.host)) is not None:
-            return {"Authorization": Credentials.basic(str(origin), *login).header}
-        return {}
+    async def _read(self, response: aiohttp.ClientResponse, *, limit: int) -> bytes:
+        """The whole body, refused once it passes `limit` bytes (after decompression: a bomb ends here)."""
+        data = bytearray()
+        async for chunk in self._body(response).chunks():
+            data += chunk
+            if len(data) > limit:
+                raise BadUpstreamBody(f"{file_of(response.url)} of {self.name} is larger than {limit} bytes")
+        return bytes(data)
+
+    def _target(self, url: str) -> URL:
+        """The URL to ask, as it was written if it is well written. Raises `BadUpstreamBody`."""
+        try:
+            target = URL(url, encoded=url.isascii() and " " not in url)
+            if target.scheme in ("http", "https") and target.host:
+                return target
+        except ValueError:
+            pass
+        raise BadUpstreamBody(f"{self.name} links to something that is neither http nor https")
+
+    def _http_proxy(self, target: URL) -> str | None:
+        """The forward proxy for a host, by the rules of HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+        assert target.host is not None
+        if proxy_bypass_environment(f"{target.host}:{target.port}", self._http_proxies):
+            return None
+        return self._http_proxies.get(target.scheme)
 
     def _breaker(self, target: URL) -> Breaker:
         origin = target.origin()
         if origin not in self._breakers:
             self._breakers[origin] = Breaker(self._clock)
         return self._breakers[origin]
-
-
-async def _read_bounded(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
-    """The whole body, refused once it passes `limit` bytes (after decompression: a bomb ends here)."""
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > limit:
-            raise BadUpstreamBody(f"{_tail(str(response.url))} is larger than {limit} bytes")
-    return bytes(data)
-
-
-def _failure(error: Exception, url: str) -> UpstreamError:
-    if isinstance(error, UpstreamError):
-        return error
-    host = URL(url).host or url
-    if isinstance(error, TimeoutError):
-        return UpstreamError(f"{host} did not answer in time", cause="timeout")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return UpstreamError(f"{host} cut {_tail(url)} short", cause="connect")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return BadUpstreamBody(f"{host} answered something that is not HTTP: {type(error).__name__}")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return UpstreamError(
-            f"the TLS certificate of {host} is not trusted", cause="connect", hint="set ca-file of this upstream"
-        )
-    return UpstreamError(f"{host} cannot be reached ({type(error).__name__})", cause="connect")
-
-
-def _tail(url: str) -> str:
-    """The last path segment that says something, for messages: never a query, never userinfo."""
-    return next((part for part in reversed(URL(url).path.split("/")) if part), "/")
