@@ -17,13 +17,17 @@ from prometheus_client import CollectorRegistry
 
 from . import __version__
 from .auth import Gate, Grant
+from .conda.assemble import Conda, Engine
+from .conda.assemble import assemble as assemble_conda
+from .conda.routes import CondaRoutes
 from .config import Config, IndexConfig, UpstreamConfig
 from .engine.artifacts import Artifacts
 from .engine.catalog import FILENAME, Catalog
+from .engine.credentials import Credentials
 from .engine.evict import Evictor, Limits
 from .engine.flights import Flights, Tasks
 from .engine.store import BlobStore
-from .engine.upstream import Credentials, Upstream
+from .engine.upstream import Upstream
 from .logs import LineBuffer
 from .metrics import Metrics, watch_loop_lag
 from .middleware import AccessLog, observe
@@ -60,6 +64,7 @@ class Parts:
     files: Files
     upstreams: list[Upstream]
     indexes: dict[str, Index]
+    conda: Conda
     state: State
 
 
@@ -86,6 +91,7 @@ def build(
     shared = "public" if gate.open_to_read else "private"
     PypiRoutes(parts.indexes, parts.files, parts.artifacts, parts.metrics, shared=shared).add_to(app)
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
+    CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(_network)
@@ -113,20 +119,25 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     )
     upstreams: list[Upstream] = []
     sources: dict[str, Source] = {name: HostedSource(name, catalog, clock=clock) for name in config.pypi.hosted}
-    login = logins_of(config.pypi.upstreams.values())
-    for name, site in config.pypi.upstreams.items():
-        upstream = Upstream(
-            site,
-            credentials=_credentials(site),
-            login=login if site.netrc else no_login,
-            tls=tls_of(site),
-            http_proxies=http_proxies,
-            reporter=reporter,
-            clock=clock,
+    login = logins_of([*config.pypi.upstreams.values(), *config.conda.channels.values()])
+
+    def connect(site: UpstreamConfig) -> Upstream:
+        upstreams.append(
+            Upstream(
+                site,
+                credentials=_credentials(site),
+                login=login if site.netrc else no_login,
+                tls=tls_of(site),
+                http_proxies=http_proxies,
+                reporter=reporter,
+                clock=clock,
+            )
         )
-        upstreams.append(upstream)
+        return upstreams[-1]
+
+    for name, site in config.pypi.upstreams.items():
         sources[name] = MirroredSource(
-            upstream, catalog, Flights(tasks, reporter, name="page"),
+            connect(site), catalog, Flights(tasks, reporter, name="page"),
             fresh_for_s=site.fresh_for_s, reporter=reporter, clock=clock,
         )  # fmt: skip
     indexes = {
@@ -140,7 +151,9 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
         refused=lambda index, rule: metrics.policy_refusals[index, rule].inc(),
         clock=clock,
     )
-    return Parts(config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, State())
+    engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock)
+    conda = assemble_conda(config.conda, engine)
+    return Parts(config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, conda, State())
 
 
 def _index(
@@ -203,6 +216,7 @@ async def _look_around(parts: Parts) -> None:
         if await parts.catalog.changes_elsewhere():
             parts.shelf.forget()
             parts.files.forget()
+            parts.conda.forget()
         totals = await parts.catalog.totals()
         parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
         parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))

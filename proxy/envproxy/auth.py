@@ -76,10 +76,19 @@ class Gate:
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.method in ("GET", "HEAD") and request.path not in _OPEN:
-                self.admit(request.headers.get("Authorization"), "read")
+                self.admit(credentials(request), "read")
             return await handler(request)
 
         return gate
+
+
+def credentials(request: web.Request) -> str | None:
+    """What the request brings: an Authorization header, or the token in the path of a Conda URL (`/t/<token>/`).
+
+    The path wins: conda sends whatever netrc has for the host beside it.
+    """
+    token = request.match_info.get("token")
+    return request.headers.get("Authorization") if token is None else f"Bearer {token}"
 
 
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -24,6 +24,7 @@ from envproxy.kinds import Address, Secret, Surroundings, likely
 from envproxy.settings import (
     FILE_VARIABLE,
     Key,
+    Place,
     Settings,
     key,
     keys_of,
@@ -39,6 +40,7 @@ __all__ = ["FILE_VARIABLE", "KEYS", "Address", "Config", "Key", "Secret", "descr
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 _UPSTREAMS = ("pypi", "upstreams")
 _INDEXES = ("pypi", "indexes")
+_CHANNELS = ("conda", "channels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,8 @@ class HostedConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyConfig:
-    """What an index refuses. Rules are unparsed: policy.py reads them. `freeze_at` is in UTC."""
+class ChannelPolicyConfig:
+    """What a channel refuses. Rules are unparsed: conda/policy.py reads them. `freeze_at` is in UTC."""
 
     min_age_s: int = key("min-age", kinds.DURATION, "0s", "files uploaded more recently are refused")
     freeze_at: datetime | None = optional(
@@ -162,6 +164,12 @@ class PolicyConfig:
         "keep",
         "direct downloads of cached files that left the upstream page",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig(ChannelPolicyConfig):
+    """What an index refuses. Rules are unparsed: policy.py reads them."""
+
     quarantined: str = key(
         "quarantined",
         kinds.choice("keep", "refuse"),
@@ -197,6 +205,59 @@ class PypiConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """A Conda channel that is mirrored on demand. `url` are its mirrors, each with a slash at the end."""
+
+    name: str
+    url: tuple[str, ...] = required(
+        "url",
+        kinds.MIRRORS,
+        "where it is: http, https or the path of a directory; of several the next one is asked if one fails; "
+        "built in for `conda-forge`",
+    )
+    token: Secret | None = optional("token", kinds.SECRET, "a token for the path (`/t/<token>/`)")
+    username: str | None = optional("username", kinds.TEXT, "for Basic credentials, with `password`")
+    password: Secret | None = optional("password", kinds.SECRET, "`env:NAME` or `file:PATH`")
+    bearer: Secret | None = optional("bearer", kinds.SECRET, "a bearer token: `env:NAME` or `file:PATH`")
+    netrc: bool = key("netrc", kinds.BOOLEAN, "false", "take credentials from netrc")
+    ca_file: Path | None = optional(
+        "ca-file", kinds.FILE, "certificates (PEM) that its TLS is verified with; relative to the file"
+    )
+    shards: str = key(
+        "shards",
+        kinds.choice("auto", "always", "never"),
+        "auto",
+        "`auto`: upstream's shards, or made here if it has none; `always`: made here; `never`: no shards",
+    )
+    fresh_for_s: int = key(
+        "fresh-for", kinds.DURATION, "5m", "how long repodata is fresh that came without Cache-Control"
+    )
+    connect_timeout_s: float = key("connect-timeout", kinds.TIMEOUT, "5s", "to connect, TLS included")
+    read_timeout_s: float = key("read-timeout", kinds.TIMEOUT, "10s", "without a byte of the response")
+    max_connections: int = key("max-connections", kinds.COUNT, "50", "connections at the same time, to each mirror")
+    forbidden_is_absent: bool = key(
+        "forbidden-is-absent", kinds.BOOLEAN, "false", "a 403 means that it does not have the file"
+    )
+    policy: ChannelPolicyConfig = section(ChannelPolicyConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedChannelConfig:
+    """A private channel whose packages are uploaded here."""
+
+    name: str
+    description: str = key("description", kinds.TEXT, "", "for people")
+
+
+@dataclass(frozen=True, slots=True)
+class CondaConfig:
+    """The Conda face."""
+
+    channels: Mapping[str, ChannelConfig] = named(ChannelConfig, MappingProxyType)
+    hosted: Mapping[str, HostedChannelConfig] = named(HostedChannelConfig, MappingProxyType)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that an operator can set."""
 
@@ -206,6 +267,7 @@ class Config:
     memory: MemoryConfig = section(MemoryConfig)
     auth: AuthConfig = section(AuthConfig)
     pypi: PypiConfig = section(PypiConfig)
+    conda: CondaConfig = section(CondaConfig)
 
 
 KEYS: tuple[Key, ...] = tuple(keys_of(Config))
@@ -277,7 +339,8 @@ def _built_in() -> dict[str, object]:
         "pypi": {
             "upstreams": {"pypi": {"url": default_endpoint()}},
             "indexes": {"main": {"sources": ["pypi"]}},
-        }
+        },
+        "conda": {"channels": {"conda-forge": {"url": "https://conda.anaconda.org/conda-forge"}}},
     }
 
 
@@ -297,7 +360,11 @@ def _contradictions(config: Config, settings: Settings) -> Iterator[Problem]:
         what = "is token, but no token has the scope read"
         yield Problem(settings.where(("auth", "read")), what, 'add [auth.tokens.NAME] with scopes = ["read"]')
     for upstream in config.pypi.upstreams.values():
-        yield from _credential_problems(upstream, settings)
+        yield from _credential_problems((*_UPSTREAMS, upstream.name), upstream.netrc, settings)
+    for channel in config.conda.channels.values():
+        yield from _credential_problems((*_CHANNELS, channel.name), channel.netrc, settings)
+        if channel.name in config.conda.hosted:
+            yield Problem(f"conda.hosted.{channel.name}", "is also the name of a channel", "choose another name")
     for name in config.pypi.hosted:
         if name in config.pypi.upstreams:
             yield Problem(f"pypi.hosted.{name}", "is also the name of an upstream", "choose another name")
@@ -305,15 +372,14 @@ def _contradictions(config: Config, settings: Settings) -> Iterator[Problem]:
         yield from _source_problems(index, config.pypi, settings)
 
 
-def _credential_problems(upstream: UpstreamConfig, settings: Settings) -> Iterator[Problem]:
-    place = (*_UPSTREAMS, upstream.name)
+def _credential_problems(place: Place, netrc: bool, settings: Settings) -> Iterator[Problem]:
     # By what was written, not by what came of it: an unset variable is one problem, not two.
-    written = {one for one in ("username", "password", "bearer") if settings.has((*place, one))}
+    written = {one for one in ("username", "password", "bearer", "token") if settings.has((*place, one))}
     if "username" in written and "password" not in written:
         yield Problem(settings.where((*place, "username")), "is set without a password", "add password")
     if "password" in written and "username" not in written:
         yield Problem(settings.where((*place, "password")), "is set without a username", "add username")
-    rivals = [*sorted(written & {"password", "bearer"}), *(["netrc"] if upstream.netrc else [])]
+    rivals = [*sorted(written & {"password", "bearer", "token"}), *(["netrc"] if netrc else [])]
     if len(rivals) > 1:
         where = settings.where((*place, rivals[0]))
         yield Problem(where, f"is set, but so is {' and '.join(rivals[1:])}", "keep one kind of credential")

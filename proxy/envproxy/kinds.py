@@ -179,6 +179,12 @@ def url(value: object) -> str:
     return text.rstrip("/") + "/"
 
 
+def mirrors(value: object) -> tuple[str, ...]:
+    """One or more http(s) URLs or absolute paths of directories; paths come back as file: URLs, all with a slash."""
+    found = names(value)
+    return tuple(Path(one).as_uri() + "/" if Path(one).is_absolute() else url(one) for one in found)
+
+
 def boolean(value: object) -> bool:
     """True or false, as TOML or as text."""
     found = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
@@ -337,6 +343,7 @@ DIRECTORY = _pure("directory", directory)
 DURATION = _pure("duration", duration)
 FILE = Kind("file", file)
 INSTANT = _pure("date-time", instant)
+MIRRORS: Kind[tuple[str, ...]] = _pure("list of URLs or directories", mirrors, blank=())
 NAMES: Kind[tuple[str, ...]] = _pure("list of names", names, blank=())
 OWNERS = _pure("table", owners)
 RULES = _pure("list of rules", items)

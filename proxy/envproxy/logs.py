@@ -20,14 +20,19 @@ from typing import SupportsBytes
 from aiohttp.http_exceptions import HttpProcessingError
 
 _USERINFO = re.compile(r"//[^/\s]*@")
+_PATH_TOKEN = re.compile(r"((?:^|//[^/\s]+|/conda)/t/)[^/\s]+")
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _log = logging.getLogger(__name__)
 
 
 def redact(text: str) -> str:
-    """Hide user and password of every URL in `text` (RFC 3986, 3.2.1): `//user:pw@` becomes `//***@`."""
-    return _USERINFO.sub("//***@", text) if "@" in text else text
+    """Hide user and password of every URL in `text` (RFC 3986, 3.2.1), and the token in the path of a Conda URL.
+
+    `//user:pw@` becomes `//***@`, `/t/<token>/` at the start of a path becomes `/t/***/`.
+    """
+    shown = _USERINFO.sub("//***@", text) if "@" in text else text
+    return _PATH_TOKEN.sub(r"\1***", shown) if "/t/" in shown else shown
 
 
 class LineFormatter(logging.Formatter):

@@ -19,7 +19,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 COMPONENTS: Final = ("proxy", "agent")
-ROUTES: Final = ("project", "file", "metadata", "listing", "upload", "health", "metrics", "stats", "other")
+ROUTES: Final = (
+    "project", "file", "metadata", "listing", "upload",
+    "repodata", "shard", "package",
+    "health", "metrics", "stats", "other",
+)  # fmt: skip
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other")
 # aborted: the client went away, or the connection was reset because the bytes were not to be trusted
 STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "aborted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import json
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import zstandard
 from envproxy.conda import making, packs, shards
 from envproxy.conda.making import Check, Convert, FlatForm, Flatten, Made, Make, do
 from envproxy.conda.worker import Order, Workshop, attempt
-from envproxy.config import PolicyConfig
+from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.store import BlobStore
 from envproxy.errors import BadUpstreamBody
 
@@ -51,7 +52,7 @@ def make(
     *,
     form: FlatForm = "json",
     previous: Made | None = None,
-    policy: PolicyConfig | None = None,
+    policy: ChannelPolicyConfig | None = None,
     now: float = NOW,
 ) -> Made:
     body = json.dumps(flat).encode()
@@ -145,14 +146,14 @@ def test_many_packs_become_one_without_packing_again(store: BlobStore, monkeypat
 
 
 def test_a_policy_takes_records_out_of_shards_and_flat_form(store: BlobStore) -> None:
-    made = make(store, policy=PolicyConfig(deny=("numpy >=2.1", "old")))
+    made = make(store, policy=ChannelPolicyConfig(deny=("numpy >=2.1", "old")))
     assert list(shard(store, made, "numpy")["packages.conda"]) == ["numpy-2.0-0.conda"]
     assert "old" not in index_of(store, made).shards
     assert list(flat_of(store, made)["packages.conda"]) == ["numpy-2.0-0.conda"]
 
 
 def test_a_package_too_young_appears_when_the_clock_says_so(store: BlobStore) -> None:
-    policy = PolicyConfig(min_age_s=7200, allow_anyway=("old",))
+    policy = ChannelPolicyConfig(min_age_s=7200, allow_anyway=("old",))
     made = make(store, policy=policy)
     assert list(shard(store, made, "numpy")["packages.conda"]) == ["numpy-2.0-0.conda"]
     assert made.flips_at == NOW + 3600
@@ -211,19 +212,19 @@ def test_a_file_is_what_its_name_promises_or_refused(store: BlobStore) -> None:
 
 
 async def test_a_large_job_runs_in_a_process_and_comes_out_the_same(store: BlobStore) -> None:
-    source = store.put_bytes(json.dumps(FLAT).encode())
-    job = Make(source, "json", "linux-64", NOW, policy=PolicyConfig(deny=("old",)))
+    source = await asyncio.to_thread(store.put_bytes, json.dumps(FLAT).encode())
+    job = Make(source, "json", "linux-64", NOW, policy=ChannelPolicyConfig(deny=("old",)))
     in_thread = await Workshop(store).do(job)
     assert await Workshop(store, small_bytes=0).do(job) == in_thread
 
 
 async def test_bad_input_is_refused_across_the_process_border(store: BlobStore) -> None:
-    source = store.put_bytes(b'{"packages": 3}')
+    source = await asyncio.to_thread(store.put_bytes, b'{"packages": 3}')
     with pytest.raises(BadUpstreamBody, match="this is no repodata"):
         await Workshop(store, small_bytes=0).do(Make(source, "json", "linux-64", NOW))
 
 
-async def test_an_evicted_source_is_a_missing_file_across_the_process_border(store: BlobStore) -> None:
+def test_an_evicted_source_is_a_missing_file_across_the_process_border(store: BlobStore) -> None:
     source = store.put_bytes(b"{}")
     store.delete(source)
     outcome = attempt(Order(str(store.root), Convert(source, "zst")))

@@ -8,13 +8,13 @@ import pytest
 
 from envproxy.conda.channel import parse_filename
 from envproxy.conda.policy import Candidate, ChannelPolicy, published
-from envproxy.config import PolicyConfig
+from envproxy.config import ChannelPolicyConfig
 from envproxy.errors import ConfigError
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def verdict(config: PolicyConfig, filename: str, **fields: object) -> tuple[bool, str]:
+def verdict(config: ChannelPolicyConfig, filename: str, **fields: object) -> tuple[bool, str]:
     parsed = parse_filename(filename)
     assert parsed is not None
     found = ChannelPolicy(config).judge(Candidate.of(parsed, fields), NOW)
@@ -36,17 +36,17 @@ def verdict(config: PolicyConfig, filename: str, **fields: object) -> tuple[bool
     ids=str,
 )
 def test_a_deny_rule_is_a_match_spec(rule: str, filename: str, denied: bool) -> None:
-    assert verdict(PolicyConfig(deny=(rule,)), filename)[0] is not denied
+    assert verdict(ChannelPolicyConfig(deny=(rule,)), filename)[0] is not denied
 
 
 def test_an_allow_list_refuses_everything_else() -> None:
-    config = PolicyConfig(allow=("numpy", "python"))
+    config = ChannelPolicyConfig(allow=("numpy", "python"))
     assert verdict(config, "numpy-2.0-0.conda") == (True, "")
     assert verdict(config, "scipy-1.0-0.conda") == (False, "allow")
 
 
 def test_age_counts_from_the_index_and_only_then_from_the_builder() -> None:
-    config = PolicyConfig(min_age_s=86_400)
+    config = ChannelPolicyConfig(min_age_s=86_400)
     old, young = (NOW - timedelta(days=9)).timestamp() * 1000, (NOW - timedelta(hours=1)).timestamp() * 1000
     assert verdict(config, "a-1-0.conda", indexed_timestamp=young, timestamp=old) == (False, "min-age")
     assert verdict(config, "a-1-0.conda", indexed_timestamp=old, timestamp=young) == (True, "")
@@ -54,13 +54,15 @@ def test_age_counts_from_the_index_and_only_then_from_the_builder() -> None:
 
 
 def test_a_package_without_a_date_fails_closed_unless_it_is_waived() -> None:
-    assert verdict(PolicyConfig(min_age_s=60), "a-1-0.conda") == (False, "min-age")
-    assert verdict(PolicyConfig(min_age_s=60, allow_anyway=("a",)), "a-1-0.conda") == (True, "allow-anyway")
+    assert verdict(ChannelPolicyConfig(min_age_s=60), "a-1-0.conda") == (False, "min-age")
+    assert verdict(ChannelPolicyConfig(min_age_s=60, allow_anyway=("a",)), "a-1-0.conda") == (True, "allow-anyway")
 
 
 def test_rules_that_are_none_are_all_reported() -> None:
     with pytest.raises(ConfigError) as caught:
-        ChannelPolicy(PolicyConfig(deny=(">=2", "fine"), allow=("numpy>=2,,",)), where="conda.channels.x.policy")
+        ChannelPolicy(
+            ChannelPolicyConfig(deny=(">=2", "fine"), allow=("numpy>=2,,",)), where="conda.channels.x.policy"
+        )
     assert [problem.where for problem in caught.value.problems] == [
         "conda.channels.x.policy.allow",
         "conda.channels.x.policy.deny",
@@ -68,8 +70,8 @@ def test_rules_that_are_none_are_all_reported() -> None:
 
 
 def test_a_policy_without_rules_is_open() -> None:
-    assert ChannelPolicy(PolicyConfig()).is_open
-    assert not ChannelPolicy(PolicyConfig(min_age_s=1)).is_open
+    assert ChannelPolicy(ChannelPolicyConfig()).is_open
+    assert not ChannelPolicy(ChannelPolicyConfig(min_age_s=1)).is_open
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,32 @@ EVERY_KEY = {
     "pypi.indexes.main.policy.allow-anyway": ("fix==1.2.3", "allow_anyway", ("fix==1.2.3",)),
     "pypi.indexes.main.policy.removed": ("refuse", "removed", "refuse"),
     "pypi.indexes.main.policy.quarantined": ("keep", "quarantined", "keep"),
+    "conda.channels.lab.url": (
+        "https://conda.example.org/lab, /srv/lab",
+        "url",
+        ("https://conda.example.org/lab/", "file:///srv/lab/"),
+    ),
+    "conda.channels.lab.username": ("ci", "username", "ci"),
+    "conda.channels.lab.password": ("env:PASSWORD", "password", "p-secret"),
+    "conda.channels.lab.netrc": ("false", "netrc", False),
+    "conda.channels.lab.ca-file": ("ca.pem", "ca_file", Path("ca.pem")),
+    "conda.channels.lab.shards": ("always", "shards", "always"),
+    "conda.channels.lab.fresh-for": ("1m", "fresh_for_s", 60),
+    "conda.channels.lab.connect-timeout": ("0.5s", "connect_timeout_s", 0.5),
+    "conda.channels.lab.read-timeout": ("60", "read_timeout_s", 60.0),
+    "conda.channels.lab.max-connections": ("5", "max_connections", 5),
+    "conda.channels.lab.forbidden-is-absent": ("true", "forbidden_is_absent", True),
+    "conda.channels.lab.policy.min-age": ("1w", "min_age_s", 604_800),
+    "conda.channels.lab.policy.freeze": ("2026-01-31", "freeze_at", datetime(2026, 1, 31, tzinfo=UTC)),
+    "conda.channels.lab.policy.allow": ("numpy,pandas >=2,<3", "allow", ("numpy", "pandas >=2,<3")),
+    "conda.channels.lab.policy.deny": ("evil-*", "deny", ("evil-*",)),
+    "conda.channels.lab.policy.allow-anyway": ("fix ==1.2.3", "allow_anyway", ("fix ==1.2.3",)),
+    "conda.channels.lab.policy.removed": ("refuse", "removed", "refuse"),
+    "conda.channels.beta.url": ("http://beta.example.org/", "url", ("http://beta.example.org/",)),
+    "conda.channels.beta.token": ("env:CI_TOKEN", "token", "c-secret"),
+    "conda.channels.gamma.url": ("http://gamma.example.org/", "url", ("http://gamma.example.org/",)),
+    "conda.channels.gamma.bearer": ("file:bearer", "bearer", "b-secret"),
+    "conda.hosted.house.description": ("House", "description", "House"),
 }
 
 
@@ -96,7 +122,7 @@ def value_at(config: Config, key: str, attribute: str) -> object:
 
 
 def test_the_table_above_has_every_key():
-    generic = {re.sub(r"(tokens|upstreams|hosted|indexes)\.\w+", r"\1.<name>", key) for key in EVERY_KEY}
+    generic = {re.sub(r"(tokens|upstreams|hosted|indexes|channels)\.\w+", r"\1.<name>", key) for key in EVERY_KEY}
 
     assert generic == {key.path for key in KEYS}
 

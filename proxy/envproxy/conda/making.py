@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 import zstandard
 
-from envproxy.config import PolicyConfig
+from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.store import BlobStore, Partial
 from envproxy.errors import BadUpstreamBody
 
@@ -37,7 +37,7 @@ _READ_BYTES = 256 * 1024
 class Make(msgspec.Struct, frozen=True, tag=True):
     """Make a generation of the flat file `source` (a digest); `previous` is the manifest of the last one, if any.
 
-    `now` is in seconds since the epoch; `policy` takes records out.
+    `now` is in seconds since the epoch; `policy` takes records out; without `pack` there is a flat form only.
     """
 
     source: str
@@ -45,7 +45,8 @@ class Make(msgspec.Struct, frozen=True, tag=True):
     subdir: str
     now: float
     previous: str | None = None
-    policy: PolicyConfig | None = None
+    policy: ChannelPolicyConfig | None = None
+    pack: bool = True
 
 
 class Convert(msgspec.Struct, frozen=True, tag=True):
@@ -110,6 +111,8 @@ def _make(job: Make, store: BlobStore) -> Made:
         if base_url(repodata.info) or job.policy or form == "bz2":
             pieces = write(buffer, repodata, without_base_url(repodata.info))
             flat, form = _put(store, _compressed(pieces), sizes), "zst"
+        if not job.pack:
+            return Made(sizes, flat, form, base_url=base_url(repodata.info), flips_at=flips_at)
         previous = _previous(store, job.previous)
         manifest, packed = _packed(job, repodata, previous, store, sizes)
     index = _put(store, [write_index(manifest.info, manifest.shards)], sizes)
@@ -207,12 +210,20 @@ def _document(shard: str, store: BlobStore) -> dict[str, Any]:
 def _check(job: Check, store: BlobStore) -> Made:
     form = {".zst": "zst", ".bz2": "bz2"}.get(Path(job.filename).suffix, "json")
     with _plain(store.path(job.source), form, store.root, job.filename) as buffer:
-        if ".json" in job.filename:
-            try:
-                msgspec.json.decode(buffer, type=dict[str, msgspec.Raw])
-            except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-                raise BadUpstreamBody(f"{job.filename} is no JSON object: {error}") from error
+        content = _content(job.filename)
+        try:
+            if content is not None:
+                msgspec.json.decode(buffer, type=content)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            raise BadUpstreamBody(f"{job.filename} is not JSON as it should be: {error}") from error
     return Made()
+
+
+def _content(filename: str) -> object:
+    """What JSON a file must hold: an object, anything for signatures; None if it is something else."""
+    if ".json" in filename:
+        return dict[str, msgspec.Raw]
+    return msgspec.Raw if ".sigs" in filename else None
 
 
 @contextmanager

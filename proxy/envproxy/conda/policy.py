@@ -25,7 +25,7 @@ from .channel import Filename
 if TYPE_CHECKING:
     from rattler import MatchSpec
 
-    from envproxy.config import PolicyConfig
+    from envproxy.config import ChannelPolicyConfig
 
     from .repodata import Repodata
 
@@ -113,7 +113,7 @@ class Rule:
 class ChannelPolicy:
     """The rules of one channel. Raises ConfigError with all that are none; `where` is their dotted key."""
 
-    def __init__(self, config: PolicyConfig, *, where: str = "policy") -> None:
+    def __init__(self, config: ChannelPolicyConfig, *, where: str = "policy") -> None:
         problems: list[Problem] = []
         self.removed = config.removed
         self._allow = _parse(config.allow, f"{where}.allow", problems)

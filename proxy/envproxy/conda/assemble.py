@@ -1,0 +1,110 @@
+"""Puts the Conda face together: every channel of the configuration, in dependency order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from envproxy.config import ChannelConfig, CondaConfig, UpstreamConfig
+from envproxy.engine.artifacts import Artifacts
+from envproxy.engine.catalog import Catalog
+from envproxy.engine.flights import Flights, Tasks
+from envproxy.engine.report import Reporter
+from envproxy.engine.store import BlobStore
+from envproxy.engine.upstream import Upstream
+from envproxy.metrics import Metrics
+
+from .directory import Directory
+from .face import Channel
+from .files import ChannelFiles
+from .generations import Generations, Rules
+from .mirrored import MirroredChannel
+from .mirrors import Mirror, Mirrors
+from .packages import Packages
+from .policy import ChannelPolicy
+from .subdirs import Subdirs
+from .worker import Workshop
+
+
+@dataclass(slots=True)
+class Conda:
+    """The channels by name."""
+
+    channels: dict[str, Channel]
+
+    def forget(self) -> None:
+        """Drop what is in memory: the catalog changed behind our back."""
+        for channel in self.channels.values():
+            channel.forget()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts that every channel stands on; `connect` makes the upstream of a site, and opens it in time."""
+
+    connect: Callable[[UpstreamConfig], Upstream]
+    artifacts: Artifacts
+    store: BlobStore
+    catalog: Catalog
+    tasks: Tasks
+    metrics: Metrics
+    reporter: Reporter
+    clock: Callable[[], float]
+
+
+def assemble(config: CondaConfig, engine: Engine) -> Conda:
+    """Every channel. Raises ConfigError for a policy with rules that are none."""
+    workshop = Workshop(engine.store)
+    channels: dict[str, Channel] = {}
+    for name, channel in config.channels.items():
+        mirrors = Mirrors([_mirror(channel, number, engine) for number in range(len(channel.url))])
+        channels[name] = _mirrored(channel, mirrors, workshop, engine)
+    return Conda(channels)
+
+
+def _mirror(config: ChannelConfig, number: int, engine: Engine) -> Mirror:
+    url = config.url[number]
+    name = config.name if number == 0 else f"{config.name}#{number + 1}"
+    if url.startswith("file:"):
+        return Mirror(Directory(name, Path(unquote(urlsplit(url).path))), url)
+    site = UpstreamConfig(
+        name=name,
+        url=url,
+        username=config.username,
+        password=config.password,
+        bearer=config.bearer,
+        netrc=config.netrc,
+        ca_file=config.ca_file,
+        fresh_for_s=config.fresh_for_s,
+        connect_timeout_s=config.connect_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        max_connections=config.max_connections,
+        forbidden_is_absent=config.forbidden_is_absent,
+    )
+    return Mirror(engine.connect(site), url, config.token.reveal() if config.token else None)
+
+
+def _mirrored(config: ChannelConfig, mirrors: Mirrors, workshop: Workshop, engine: Engine) -> MirroredChannel:
+    name, artifacts, catalog, store, clock = (
+        config.name, engine.artifacts, engine.catalog, engine.store, engine.clock,
+    )  # fmt: skip
+    reporter = engine.reporter
+    policy = ChannelPolicy(config.policy, where=f"conda.channels.{name}.policy")
+    rules = Rules(config.shards, None if policy.is_open else config.policy)
+    files = ChannelFiles(name, mirrors, artifacts, store, catalog, fresh_for_s=config.fresh_for_s, clock=clock)
+    generations = Generations(name, rules, artifacts, store, catalog, workshop, clock=clock)
+    subdirs = Subdirs(
+        name, rules, generations, files, mirrors, artifacts, catalog,
+        flights=lambda kind: Flights(engine.tasks, reporter, name=kind), reporter=reporter, clock=clock,
+    )  # fmt: skip
+    packages = Packages(
+        name, subdirs, mirrors, policy, artifacts, catalog,
+        refused=lambda rule: engine.metrics.policy_refusals[name, rule].inc(), clock=clock,
+    )  # fmt: skip
+    return MirroredChannel(
+        name, subdirs, packages, files, workshop, artifacts,
+        serves_shards=config.shards != "never", filtered=not policy.is_open,
+        flights=lambda kind: Flights(engine.tasks, reporter, name=kind), reporter=reporter, clock=clock,
+    )  # fmt: skip

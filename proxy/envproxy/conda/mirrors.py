@@ -1,0 +1,127 @@
+"""The servers behind one channel: the same content under several URLs, asked in order, with failover.
+
+The first server that has something wins. Only when every server was asked and none failed is a thing absent: a
+failure is never an absence, and one lagging mirror is none either. Validators belong to the server that gave them. A
+token becomes part of every path on its own origin (`/t/<token>/`), as Conda clients do it. Caches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+from envproxy.engine.answers import Absent, Body, Incoming, NotModified
+from envproxy.engine.channels import ChannelFile
+from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
+
+
+class Server(Protocol):
+    """One upstream of a channel: `engine.upstream.Upstream`, or a directory."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for metrics and messages."""
+
+    def stream(self, url: str, *, offset: int = 0, if_range: str | None = None) -> AbstractAsyncContextManager[Body]:
+        """See `Upstream.stream`."""
+
+    def stream_changed(
+        self, url: str, *, etag: str | None = None, last_modified: str | None = None
+    ) -> AbstractAsyncContextManager[Incoming | NotModified | Absent]:
+        """See `Upstream.stream_changed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A server and the root of the channel on it, with a slash at the end."""
+
+    server: Server
+    root: str
+    token: str | None = field(default=None, repr=False)
+
+    def at(self, path: str) -> str:
+        """The URL of a path below the channel."""
+        return self._authorized(self.root + path)
+
+    def url(self, place: str, base: str, filename: str) -> str:
+        """Where a file is: `base` is relative to the place, as repodata has it ("" is the place itself)."""
+        folder = urljoin(f"{self.root}{place}/", base)
+        return self._authorized(f"{folder.removesuffix('/')}/{filename}")
+
+    def _authorized(self, url: str) -> str:
+        if self.token is None:
+            return url
+        target, own = urlsplit(url), urlsplit(self.root)
+        if (target.scheme, target.netloc) != (own.scheme, own.netloc) or target.path.startswith("/t/"):
+            return url
+        return target._replace(path=f"/t/{self.token}{target.path}").geturl()
+
+
+class Mirrors:
+    """See the module."""
+
+    def __init__(self, mirrors: Sequence[Mirror]) -> None:
+        self._mirrors = tuple(mirrors)
+
+    @asynccontextmanager
+    async def changed(
+        self, path: str, last: ChannelFile | None
+    ) -> AsyncIterator[tuple[str, Incoming | NotModified | Absent]]:
+        """The file at `path` below the channel, unless it is the one known as `last`; and the server that has it.
+
+        Raises UpstreamError if a server failed and no other has it.
+        """
+        failure: UpstreamError | None = None
+        for mirror in self._mirrors:
+            mine = last if last is not None and last.server == mirror.server.name else None
+            async with AsyncExitStack() as stack:
+                asking = mirror.server.stream_changed(
+                    mirror.at(path),
+                    etag=mine.etag if mine else None,
+                    last_modified=mine.last_modified if mine else None,
+                )
+                try:
+                    answer = await stack.enter_async_context(asking)
+                except UpstreamError as error:
+                    failure = failure or error
+                    continue
+                if not isinstance(answer, Absent):
+                    yield mirror.server.name, answer
+                    return
+        if failure is not None:
+            raise failure
+        yield "", Absent()
+
+    @asynccontextmanager
+    async def open(
+        self, place: str, base: str, filename: str, size: int | None, offset: int, validator: str | None
+    ) -> AsyncIterator[Body]:
+        """A file from byte `offset` on; `size` is what it must have, if that is known.
+
+        Raises NoSuchThing if no server has it, UpstreamError if one failed and no other has it.
+        """
+        failure: UpstreamError | None = None
+        for mirror in self._mirrors:
+            async with AsyncExitStack() as stack:
+                opening = mirror.server.stream(mirror.url(place, base, filename), offset=offset, if_range=validator)
+                try:
+                    body = await stack.enter_async_context(opening)
+                    _check_size(filename, size, body)
+                except NoSuchThing:
+                    continue
+                except UpstreamError as error:
+                    failure = failure or error
+                    continue
+                yield body
+                return
+        if failure is not None:
+            raise failure
+        raise NoSuchThing(f"no upstream of this channel has {place}/{filename}")
+
+
+def _check_size(filename: str, size: int | None, body: Body) -> None:
+    if size is not None and body.total is not None and body.total != size:
+        raise BadUpstreamBody(f"{filename} has {body.total} bytes upstream, its repodata says {size}")
