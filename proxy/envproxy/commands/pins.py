@@ -17,7 +17,7 @@ from pathlib import Path
 
 from envproxy.command import UsageError
 from envproxy.config import Config
-from envproxy.engine.catalog import Artifact
+from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.errors import EnvproxyError
 from envproxy.pypi.show import wheel_key
 
@@ -28,8 +28,8 @@ from .spec import Spec, parse_spec
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
-Act = Callable[[Data, str, str], Awaitable[None]]
-"""Does something with one SHA-256, for a reason."""
+Change = Callable[[Catalog, str], Awaitable[object]]
+"""What to do with one SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,13 @@ class _Pinned:
 
 def pin(args: Namespace) -> int:
     """Pin what is cached of what was named; 1 if a SPEC matched nothing."""
-    return _apply(args, "pinned", _pin)
+    reason = f"lock:{Path(args.lock).name}" if args.lock else "named"
+    return _apply(args, "pinned", lambda catalog, sha256: catalog.pin(sha256, reason, time.time()))
 
 
 def unpin(args: Namespace) -> int:
     """Drop the pins of what was named; 1 if a SPEC matched nothing."""
-    return _apply(args, "unpinned", _unpin)
+    return _apply(args, "unpinned", Catalog.unpin)
 
 
 def show(args: Namespace) -> int:
@@ -75,13 +76,11 @@ def show(args: Namespace) -> int:
     return 0
 
 
-def _apply(args: Namespace, done: str, act: Act) -> int:
+def _apply(args: Namespace, done: str, change: Change) -> int:
     if not (args.spec or args.lock):
         raise UsageError("nothing is named", hint="give a SPEC, or a lock file with --lock")
     asked = _digests_in(args.lock) if args.lock else set()
-    specs = [parse_spec(text) for text in args.spec]
-    reason = f"lock:{Path(args.lock).name}" if args.lock else "named"
-    chosen = asyncio.run(_act(config_of(args), specs, asked, lambda data, sha256: act(data, sha256, reason)))
+    chosen = asyncio.run(_change(config_of(args), [parse_spec(text) for text in args.spec], asked, change))
     for text in chosen.unmatched:
         say(f"nothing cached matches {text}")
     of = f" of the {len(asked)} in {args.lock}" if args.lock else ""
@@ -89,24 +88,14 @@ def _apply(args: Namespace, done: str, act: Act) -> int:
     return 1 if chosen.unmatched else 0
 
 
-async def _pin(data: Data, sha256: str, reason: str) -> None:
-    await data.catalog.pin(sha256, reason, time.time())
-
-
-async def _unpin(data: Data, sha256: str, _reason: str) -> None:
-    await data.catalog.unpin(sha256)
-
-
-async def _act(
-    config: Config, specs: list[Spec], asked: set[str], act: Callable[[Data, str], Awaitable[None]]
-) -> _Chosen:
+async def _change(config: Config, specs: list[Spec], asked: set[str], change: Change) -> _Chosen:
     async with opened(config) as data:
         artifacts = await data.catalog.artifacts()
         files, unmatched = await _named(data, specs, artifacts)
         files |= await _present(data, asked)
         both = files | await _metadata_of(data, files, artifacts)
         for sha256 in sorted(both):
-            await act(data, sha256)
+            await change(data.catalog, sha256)
         sizes = [await asyncio.to_thread(data.store.size, sha256) for sha256 in both]
     return _Chosen(files, unmatched, sum(size or 0 for size in sizes))
 
