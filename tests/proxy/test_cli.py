@@ -452,6 +452,13 @@ async def test_a_pinned_file_stays_when_everything_else_goes(
     assert not blob(place, ALPHA_SDIST).exists()
 
 
+async def test_a_file_that_the_disk_lost_can_be_unpinned(envproxy: Envproxy, place: tuple[str, ...]) -> None:
+    await envproxy("pin", ALPHA_SDIST.filename, *place)
+    blob(place, ALPHA_SDIST).unlink()
+    assert (await envproxy("unpin", ALPHA_SDIST.filename, *place)).code == 0
+    assert files(await envproxy("pins", "--json", *place)) == HOSTED
+
+
 async def test_what_is_not_cached_cannot_be_pinned(envproxy: Envproxy, place: tuple[str, ...]) -> None:
     said = await envproxy("pin", "alpha==1.0", "alpha==2.0", ALPHA_2.sha256, *place)
     assert said.code == 1

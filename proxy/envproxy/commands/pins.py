@@ -27,7 +27,6 @@ from .spec import Spec, parse_spec
 
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
-
 Change = Callable[[Catalog, str], Awaitable[object]]
 """What to do with one SHA-256."""
 
@@ -114,8 +113,10 @@ async def _named(data: Data, specs: list[Spec], artifacts: list[Artifact]) -> tu
 
 
 async def _present(data: Data, digests: set[str]) -> set[str]:
+    """Those that are stored, or were when they were pinned: a pin must go even if the disk lost its blob."""
     sizes = {sha256: await asyncio.to_thread(data.store.size, sha256) for sha256 in digests}
-    return {sha256 for sha256, size in sizes.items() if size is not None}
+    pinned = {pin.sha256 for pin in await data.catalog.pins()}
+    return {sha256 for sha256, size in sizes.items() if size is not None or sha256 in pinned}
 
 
 async def _metadata_of(data: Data, digests: set[str], artifacts: list[Artifact]) -> set[str]:
