@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.clients import Client, Pip, Uv
 from fixtures.proxy import running_proxy
-from fixtures.upstream import FakeIndex, Status
+from fixtures.upstream import FakeIndex, Status, Style
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -135,6 +135,17 @@ async def test_a_source_that_lies_about_a_digest_cannot_lend_its_metadata_to_the
 ) -> None:
     malicious = make_wheel("secret", "1.0", requires=["public"]).metadata
     public.add(replace(SECRET, metadata=malicious))
+    await Uv(room).install("secret==1.0", proxy.simple("outside"))
+    outcome = await Uv(room).install("secret", proxy.simple())
+    assert outcome.installed == {"secret": "1.0"}, outcome.output
+
+
+async def test_a_file_without_a_hash_is_not_taken_for_the_file_of_that_name_from_another_source(
+    room: Path, proxy: Proxy, corp: FakeIndex, public: FakeIndex
+) -> None:
+    corp.style = public.style = Style(hashes="none")
+    other_bytes = make_wheel("secret", "1.0", lie_about_name="impostor")
+    public.add(replace(other_bytes, metadata=SECRET.metadata))
     await Uv(room).install("secret==1.0", proxy.simple("outside"))
     outcome = await Uv(room).install("secret", proxy.simple())
     assert outcome.installed == {"secret": "1.0"}, outcome.output

@@ -171,7 +171,14 @@ class Files:
                     return None
                 _remember(self._rows, key, row)
                 return row
+            if await self._owns(source, wanted):
+                return None
         return None
+
+    async def _owns(self, source: Source, wanted: Wanted) -> bool:
+        """Whether the file can only be this source's, or may be: a name alone never leads to a later one's file."""
+        last = await source.last(wanted.project)
+        return wanted.digest == UNHASHED if last is None else last.state != "absent"
 
     async def _sidecar_of_cached(self, index: Index, wanted: Wanted) -> Metadata | None:
         """The stored metadata of a wheel that is cached, which need not be on its page any more."""
