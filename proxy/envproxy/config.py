@@ -9,8 +9,8 @@ policy rules is not checked here but by policy.py, which knows what they mean.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ from envproxy.settings import (
 __all__ = ["FILE_VARIABLE", "KEYS", "Address", "Config", "Key", "Secret", "describe", "load", "reference"]
 
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+_ENDPOINT = re.compile(r"""^PYPI_SIMPLE_ENDPOINT(?::\s*\w+)?\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 _UPSTREAMS = ("pypi", "upstreams")
 _INDEXES = ("pypi", "indexes")
 _CHANNELS = ("conda", "channels")
@@ -322,15 +323,9 @@ def default_endpoint() -> str:
     spec = importlib.util.find_spec("pypi_simple")
     assert spec is not None
     assert spec.origin is not None
-    for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
-        match node:
-            case (
-                ast.AnnAssign(target=ast.Name("PYPI_SIMPLE_ENDPOINT"), value=ast.Constant(str(endpoint)))
-                | ast.Assign(targets=[ast.Name("PYPI_SIMPLE_ENDPOINT")], value=ast.Constant(str(endpoint)))
-            ):
-                return endpoint
-            case _:
-                continue
+    # Not by ast: CPython 3.11 can fail when two threads parse at once, and configurations are read in threads.
+    if match := _ENDPOINT.search(Path(spec.origin).read_text("utf-8")):
+        return match[1]
     raise LookupError(f"{spec.origin} has no PYPI_SIMPLE_ENDPOINT")
 
 
