@@ -149,3 +149,18 @@ async def test_a_file_without_a_hash_is_not_taken_for_the_file_of_that_name_from
     await Uv(room).install("secret==1.0", proxy.simple("outside"))
     outcome = await Uv(room).install("secret", proxy.simple())
     assert outcome.installed == {"secret": "1.0"}, outcome.output
+
+
+async def test_a_name_that_becomes_private_brings_its_own_file_even_without_a_hash(
+    room: Path, proxy: Proxy, corp: FakeIndex, public: FakeIndex, clock: FakeClock
+) -> None:
+    corp.style = public.style = Style(hashes="none")
+    corp.remove_project("secret")
+    other_bytes = make_wheel("secret", "1.0", lie_about_name="impostor")
+    public.add(replace(other_bytes, metadata=SECRET.metadata))
+    for _ in range(2):  # the second time out of the cache
+        await Uv(room).install("secret==1.0", proxy.simple())
+    corp.add(SECRET)
+    clock.advance(DAY)
+    outcome = await Uv(room).install("secret", proxy.simple())
+    assert outcome.installed == {"secret": "1.0"}, outcome.output

@@ -169,7 +169,8 @@ class Files:
             if row is not None and await self._artifacts.size(row.sha256) is not None:
                 if wants_time and row.upload_time is None:
                     return None
-                _remember(self._rows, key, row)
+                if sha256 is not None:  # a name alone may mean another source's file tomorrow
+                    _remember(self._rows, key, row)
                 return row
             if await self._owns(source, wanted):
                 return None
