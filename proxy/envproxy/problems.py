@@ -71,7 +71,8 @@ def of_error(error: EnvproxyError) -> web.Response:
 def of_http(error: web.HTTPException) -> web.Response:
     """A refusal by aiohttp itself (no such route, method not allowed, body too large), with its headers."""
     headers = {name: value for name, value in error.headers.items() if name not in ("Content-Type", "Content-Length")}
-    return of_status(error.status, detail=error.text or error.reason, headers=headers)
+    said = (error.text or error.reason).removeprefix(f"{error.status}: ")
+    return of_status(error.status, detail=said, headers=headers)
 
 
 def of_status(status: int, *, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:

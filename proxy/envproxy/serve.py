@@ -22,6 +22,7 @@ from . import logs
 from .app import PARTS, build
 from .config import Config
 from .errors import EnvproxyError
+from .memory import return_large_buffers
 
 BACKLOG = 1024  # one uv opens 50 connections at once, and a cluster has many
 KEEPALIVE_S = 75.0
@@ -29,6 +30,7 @@ KEEPALIVE_S = 75.0
 
 def run(config: Config) -> int:
     """Serve until stopped; the exit code. Raises EnvproxyError if it cannot start."""
+    return_large_buffers()
     logs.setup(config.log.level.upper(), "json" if config.log.format == "json" else "text")
     return asyncio.run(_serve(config))
 

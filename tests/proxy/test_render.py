@@ -232,13 +232,25 @@ def test_a_changed_page_changes_every_etag(rendition: Rendition):
         assert rendition.build(fmt, enc).etag != other.build(fmt, enc).etag
 
 
-def test_only_the_smallest_form_is_held_until_others_are_asked_for(rendition: Rendition):
+def test_only_the_smallest_forms_are_held_until_others_are_asked_for(rendition: Rendition):
     ready = [(fmt, enc) for fmt, enc in EVERY if rendition.get(fmt, enc)]
     assert ready == [(Format.JSON, Encoding.ZSTD)]
     held = rendition.nbytes
     html = rendition.build(Format.HTML, Encoding.GZIP)
     assert rendition.get(Format.HTML_V1, Encoding.GZIP).body is html.body
-    assert rendition.nbytes == held + len(html.body)
+    packed = rendition.get(Format.HTML, Encoding.ZSTD)
+    assert packed is not None
+    assert rendition.nbytes == held + len(html.body) + len(packed.body)
+
+
+def test_a_large_page_is_never_held_unpacked():
+    page = page_of(*(entry(f"foo-{n}.0-py3-none-any.whl") for n in range(8_000)))
+    rendition = Rendition(render_json(page, offer))
+    for fmt in (Format.JSON, Format.HTML):
+        first, second = (rendition.build(fmt, Encoding.IDENTITY) for _ in range(2))
+        assert (first.body, first.etag) == (second.body, second.etag)
+        assert len(first.body) > 1_000_000
+    assert rendition.nbytes < 500_000
 
 
 def test_another_reader_finds_the_same_packages_in_both_forms():

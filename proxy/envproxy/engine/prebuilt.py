@@ -7,12 +7,15 @@ second and written with the body in one piece. Only for keep-alive HTTP/1.1: eve
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+
+_PIECE_BYTES = 512 * 1024  # what asyncio's transport may copy for a slow client; nearly every page is smaller
 
 
 def render_head(status: int, headers: Mapping[str, str], *, now: float) -> bytes:
@@ -70,8 +73,17 @@ class Prebuilt(web.StreamResponse):
         transport = self._to.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        if self._payload:
+        if not self._payload:
+            transport.write(self._head)
+        elif len(self._payload) <= _PIECE_BYTES:
             transport.writelines((self._head, self._payload))
             await self._to.writer.drain()
         else:
-            transport.write(self._head)
+            await self._write_in_pieces(transport, self._to.writer)
+
+    async def _write_in_pieces(self, transport: asyncio.WriteTransport, writer: AbstractStreamWriter) -> None:
+        transport.write(self._head)
+        body = memoryview(self._payload)
+        for start in range(0, len(body), _PIECE_BYTES):
+            transport.write(body[start : start + _PIECE_BYTES])
+            await writer.drain()

@@ -33,6 +33,7 @@ _API_VERSION = re.compile(r"1\.([0-9]{1,3})")
 _NEWEST_MINOR = 4  # PEP 792
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 6
+_LARGE_BYTES = 1_000_000
 
 _encoder = msgspec.json.Encoder()
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -134,15 +135,15 @@ def render_html(json_page: bytes) -> bytes:
 class Rendition:
     """One rendered page in all its representations; each is built once, when first asked for.
 
-    Only the zstd form of the JSON is kept from the start: it is what all others are made from, and the smallest.
+    Only the zstd form of the JSON is kept from the start: it is what all others are made from, and the smallest. A
+    large page is never kept unpacked: it is twenty times the rest, and installers do not ask for it.
     Safe among threads: racing builders make equal bytes, and the first to finish is the one that is kept.
     """
 
     def __init__(self, json_page: bytes) -> None:
         """Compresses the page: blocking, some milliseconds for a megabyte."""
         self._variants: dict[tuple[Format, Encoding], Variant] = {}
-        self._json_zstd = _encoded(json_page, Encoding.ZSTD)
-        self._keep(Format.JSON, Encoding.ZSTD, self._json_zstd)
+        self._keep(Format.JSON, Encoding.ZSTD, _encoded(json_page, Encoding.ZSTD))
 
     @property
     def nbytes(self) -> int:
@@ -156,22 +157,28 @@ class Rendition:
 
     def build(self, fmt: Format, enc: Encoding) -> Variant:
         """The representation, built now if it is not ready: blocking, so not for the event loop."""
-        if (fmt, enc) not in self._variants:
-            self._keep(fmt, enc, _encoded(self._plain(fmt), enc))
+        if (fmt, Encoding.ZSTD) not in self._variants:
+            self._keep(fmt, Encoding.ZSTD, _encoded(render_html(self._unpacked(Format.JSON)), Encoding.ZSTD))
+        ready = self._variants.get((fmt, enc))
+        if ready is not None:
+            return ready
+        body = _encoded(self._unpacked(fmt), enc)
+        if enc is Encoding.IDENTITY and len(body) > _LARGE_BYTES:
+            return _variant(fmt, enc, body)
+        self._keep(fmt, enc, body)
         return self._variants[fmt, enc]
 
     def _keep(self, fmt: Format, enc: Encoding, body: bytes) -> None:
         for each in (Format.JSON,) if fmt is Format.JSON else (Format.HTML_V1, Format.HTML):
-            encoding = None if enc is Encoding.IDENTITY else enc.value
-            variant = Variant(body, _etag(body, each), each.content_type, encoding)
-            self._variants.setdefault((each, enc), variant)
+            self._variants.setdefault((each, enc), _variant(each, enc, body))
 
-    def _plain(self, fmt: Format) -> bytes:
-        ready = self._variants.get((fmt, Encoding.IDENTITY))
-        if ready is not None:
-            return ready.body
-        json_page = zstandard.ZstdDecompressor().decompress(self._json_zstd)
-        return json_page if fmt is Format.JSON else render_html(json_page)
+    def _unpacked(self, fmt: Format) -> bytes:
+        return zstandard.ZstdDecompressor().decompress(self._variants[fmt, Encoding.ZSTD].body)
+
+
+def _variant(fmt: Format, enc: Encoding, body: bytes) -> Variant:
+    encoding = None if enc is Encoding.IDENTITY else enc.value
+    return Variant(body, _etag(body, fmt), fmt.content_type, encoding)
 
 
 def _entry(file: ProjectFile, offered: Offer) -> dict[str, Any]:
