@@ -61,7 +61,7 @@ class LockRefused(EnvagentError):
 
     def __init__(self, name: str, problems: Iterable[Problem]) -> None:
         self.name = name
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__("\n".join([f"{name} is refused, {count}:", *(f"  {problem}" for problem in self.problems)]))
 

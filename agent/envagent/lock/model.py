@@ -7,7 +7,7 @@ that was read or sealed (reading.py) holds either. This module knows nothing of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from packaging.utils import canonicalize_name
@@ -129,6 +129,10 @@ class Target:
         """A target without a name bears its platform's; packages have one order."""
         object.__setattr__(self, "name", self.name or self.platform)
         object.__setattr__(self, "packages", tuple(sorted(self.packages, key=_place)))
+
+    def with_python(self, packages: tuple[Package, ...]) -> Target:
+        """The machine with these packages, and whatever Python of its version the system has."""
+        return replace(self, interpreter=Interpreter("system", version=self.python_version), packages=packages)
 
     @property
     def conda(self) -> tuple[CondaPackage, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -125,6 +126,7 @@ def version(word: str) -> str:
     return text(word)
 
 
+@lru_cache(4096)
 def specifiers(word: str) -> str:
     """A set of version specifiers (PEP 440), as in Requires-Python."""
     try:
@@ -134,6 +136,7 @@ def specifiers(word: str) -> str:
     return text(word)
 
 
+@lru_cache(4096)
 def requirement(word: str) -> str:
     """A dependency specifier (PEP 508) without credentials."""
     try:

@@ -1,4 +1,4 @@
-"""From bytes to plain values: YAML, read strictly and without recursion.
+"""From bytes to plain values and back: YAML, read strictly and without recursion.
 
 No anchors and no tags (a lock needs none, and aliases blow up), no key twice, bounded depth. Of YAML's guesses only
 null, booleans and decimal integers are made, so that the version 1.10 stays "1.10" and a build called `no` a string.
@@ -95,3 +95,30 @@ def _scalar(word: str) -> object:
     if word in _WORDS:
         return _WORDS[word]
     return int(word) if _INTEGER.fullmatch(word) else word
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+_NUMBER_LIKE = re.compile(r"[-+]?(\.?[0-9][0-9._]*([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+)")
+
+
+def write_yaml(value: object) -> bytes:
+    """The text of a document of plain values, in the order of its keys, the same for readers of YAML 1.1 and 1.2."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16, default_flow_style=False
+    )
+    return text.encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _quoted_if_like_a_number(dumper: _Dumper, word: str) -> yaml.ScalarNode:
+    """PyYAML quotes what YAML 1.1 takes for a number; 1.2 has others, such as 1e5."""
+    style = '"' if _NUMBER_LIKE.fullmatch(word) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", word, style=style)
+
+
+_Dumper.add_representer(str, _quoted_if_like_a_number)
