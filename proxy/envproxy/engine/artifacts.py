@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from envproxy.errors import EnvproxyError, StorageFull
 
-from .download import Download, Expected, Opener
+from .download import Download, Opener
+from .flights import Tasks, uninterrupted
 
 if TYPE_CHECKING:
     from .catalog import Catalog
     from .evict import Evictor
-    from .flights import Tasks
+    from .expected import Expected
     from .report import Reporter
     from .store import BlobStore, Partial
 
@@ -129,19 +130,26 @@ class Artifacts:
             await self.flush()
 
     async def _finish(self, download: Download, kind: Kind, stored: Callable[[str, int], Awaitable[None]]) -> None:
-        with suppress(EnvproxyError):  # the readers get it, and raise it to their clients
-            await download.run()
-        if download.stored and download.digest is not None:
-            size = download.total or 0
-            await self._catalog.add_blob(download.digest, size, kind, self._clock())
-            await stored(download.digest, size)
+        try:
+            with suppress(EnvproxyError):  # the readers get it, and raise it to their clients
+                await download.run()
+        finally:  # also if we are stopped: a blob that is on disk must not stay unknown
+            if download.stored and download.digest is not None:
+                await uninterrupted(self._remember(download.digest, download.total or 0, kind, stored))
+
+    async def _remember(
+        self, sha256: str, size: int, kind: Kind, stored: Callable[[str, int], Awaitable[None]]
+    ) -> None:
+        await self._catalog.add_blob(sha256, size, kind, self._clock())
+        await stored(sha256, size)
 
     def _landed(self, key: str, download: Download) -> None:
         if self._downloads.get(key) is download:
             del self._downloads[key]
+        download.close()
         self._reporter.flights_changed(-1)
 
-    async def _reserve(self, size: int | None) -> bool:
+    async def _reserve(self, size: int) -> bool:
         """Whether there is room for `size` more bytes beside all that is under way."""
-        pending = sum(d.missing for d in self._downloads.values())
-        return await self._evictor.make_room(max(pending, size or 0))
+        pending = sum(download.missing for download in self._downloads.values())
+        return await self._evictor.make_room(max(pending, size))
