@@ -123,23 +123,24 @@ class Generations:
         await self._save(generation, before)
         return generation
 
-    async def flatten(self, main: Generation, fetch: Callable[[bytes], Awaitable[bytes]]) -> Generation:
-        """The flat form of a channel that has shards alone: `fetch` gets each."""
+    async def flatten(self, main: Generation, bring: Callable[[bytes], Awaitable[None]]) -> Generation:
+        """The flat form of a channel that has shards alone; `bring` puts the shard of a digest into the store."""
         last = await self._catalog.load_generation(self._channel, main.place, "made")
         if last is not None and last.source == main.source and await self._is_whole(last):
             return last
-        shards = sorted((await self.contents(main)).names.items())
+        names = (await self.contents(main)).names
+        shards = [names[name] for name in sorted(names)]
         turn = asyncio.Semaphore(FLATTEN_AT_ONCE)
 
-        async def bring(digest: bytes) -> str:
+        async def in_turn(digest: bytes) -> None:
             async with turn:
-                await fetch(digest)
-            return digest.hex()
+                await bring(digest)
 
-        blobs = await asyncio.gather(*(bring(digest) for _, digest in shards))
-        index = await asyncio.to_thread(lambda: read_index(self._artifacts.path(main.index).read_bytes()))
-        info = {key: value for key, value in index.info.items() if key not in ("base_url", "shards_base_url")}
-        made = await self._workshop.do(Flatten(list(blobs), msgspec.json.encode(info)))
+        await asyncio.gather(*(in_turn(digest) for digest in shards))
+        with _evictions(main.place):
+            index = await asyncio.to_thread(lambda: read_index(self._artifacts.path(main.index).read_bytes()))
+            info = {key: value for key, value in index.info.items() if key not in ("base_url", "shards_base_url")}
+            made = await self._workshop.do(Flatten([digest.hex() for digest in shards], msgspec.json.encode(info)))
         await self._count(made.sizes)
         generation = replace(main, line="made", index="", manifest="", flat_json="", flat_zst=made.flat)
         await self._save(generation, None)

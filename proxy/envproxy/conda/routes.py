@@ -20,7 +20,7 @@ from aiohttp import web
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
 from envproxy.engine.freshness import wants_revalidation
-from envproxy.engine.send import Representation, etag_of, send_blob, send_bytes, send_download
+from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_bytes, send_download
 from envproxy.errors import ClientError, NoSuchThing, UpstreamError
 from envproxy.metrics import Metrics
 from envproxy.middleware import CACHE_HEADER
@@ -176,6 +176,8 @@ class CondaRoutes:
         self, request: web.Request, download: Download, what: Representation, kind: str
     ) -> web.StreamResponse:
         arriving = Representation(what.etag, {**what.headers, CACHE_HEADER: "miss"}, what.content_type)
+        if request.method == "HEAD":
+            return describe(request, arriving, total=await download.opened())
         response = await send_download(request, download, arriving)
         self._count(kind, "miss", "upstream", response.content_length or 0)
         return response

@@ -200,10 +200,12 @@ class Subdirs:
         if main.generation is None:
             return snapshot
 
-        async def fetch(digest: bytes) -> bytes:
-            return await self._bytes(await self.shard(place, digest))
+        async def bring(digest: bytes) -> None:
+            found = await self.shard(place, digest)
+            if isinstance(found, Download):
+                await found.blob()
 
-        flat = await self._generations.flatten(main.generation, fetch)
+        flat = await self._generations.flatten(main.generation, bring)
         return Snapshot(flat, main.checked_at, main.fresh_until)
 
     async def _make(self, place: str, before: Generation | None, *, pack: bool) -> Snapshot:
