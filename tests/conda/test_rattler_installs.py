@@ -10,6 +10,7 @@ import pytest
 from fixtures.channel import FakeChannel
 from fixtures.conda_packages import PLACEHOLDER, chain, cpu_and_cuda, make_conda, with_command, with_prefixes
 from fixtures.machine import Machine, installed, names, run
+from fixtures.proxy import running_proxy
 from fixtures.repodata import FLAT_ONLY, JSON_ONLY, SHARD_INDEX, SHARDS_ONLY, Style
 
 if TYPE_CHECKING:
@@ -27,15 +28,19 @@ async def upstream() -> AsyncIterator[FakeChannel]:
         yield channel
 
 
-@pytest.fixture
-def url(upstream: FakeChannel) -> str:
-    """The channel as clients know it."""
-    return upstream.url
+@pytest.fixture(params=["direct", "proxied"])
+async def url(request: pytest.FixtureRequest, upstream: FakeChannel, tmp_path: Path) -> AsyncIterator[str]:
+    """The channel as the client knows it: without the proxy as well, so that a failure tells whose it is."""
+    if request.param == "direct":
+        yield upstream.url
+        return
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy:
+        yield proxy.channel()
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+    return Machine(tmp_path / "machine")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ async def test_virtual_packages_choose_the_build(
     upstream: FakeChannel, url: str, tmp_path: Path, virtual: dict[str, str], build: str
 ) -> None:
     upstream.add(*cpu_and_cuda())
-    prefix = await Machine(tmp_path, virtual=virtual).create(url, "tensor")
+    prefix = await Machine(tmp_path / "machine", virtual=virtual).create(url, "tensor")
     assert installed(prefix)["tensor"]["build"] == build
 
 
