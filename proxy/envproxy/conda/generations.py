@@ -103,14 +103,25 @@ class Generations:
         return generation
 
     async def make(
-        self, place: str, path: str, found: Shelved, before: Generation | None, *, pack: bool
+        self,
+        place: str,
+        path: str,
+        found: Shelved,
+        before: Generation | None,
+        *,
+        pack: bool,
+        flatten: Callable[[], Awaitable[tuple[str, str]]] | None = None,
     ) -> Generation:
-        """The generation of the flat file at `path`. Raises BadUpstreamBody, StorageFull."""
+        """The generation of the flat file at `path`, or of what `flatten` makes of `found`, with its base URL.
+
+        Raises BadUpstreamBody, StorageFull.
+        """
         if before is not None and self._still_holds(before, found, pack=pack) and await self._is_whole(before):
             return before
         form: FlatForm = "zst" if path.endswith(".zst") else "bz2" if path.endswith(".bz2") else "json"
         previous = before.manifest if before is not None else None
-        job = Make(found.sha256, form, subdir_of(place), self._clock(), previous or None, self._rules.policy, pack)
+        source, base = (found.sha256, "") if flatten is None else await flatten()
+        job = Make(source, form, subdir_of(place), self._clock(), previous or None, self._rules.policy, pack)
         with _evictions(place):
             made = await self._workshop.do(job)
         await self._count(made.sizes)
@@ -118,7 +129,7 @@ class Generations:
             self._channel, place, "made", found.sha256, self._rules.fingerprint, made.index, made.manifest,
             flat_json=made.flat if made.flat_form == "json" else "",
             flat_zst=made.flat if made.flat_form == "zst" else "",
-            base_url=made.base_url, shards_url="", made_at=self._clock(), flips_at=made.flips_at,
+            base_url=base or made.base_url, shards_url="", made_at=self._clock(), flips_at=made.flips_at,
         )  # fmt: skip
         await self._save(generation, before)
         return generation
@@ -128,6 +139,13 @@ class Generations:
         last = await self._catalog.load_generation(self._channel, main.place, "made")
         if last is not None and last.source == main.source and await self._is_whole(last):
             return last
+        flat = await self.flattened(main, bring)
+        generation = replace(main, line="made", index="", manifest="", flat_json="", flat_zst=flat)
+        await self._save(generation, None)
+        return generation
+
+    async def flattened(self, main: Generation, bring: Callable[[bytes], Awaitable[None]]) -> str:
+        """All shards as one flat file; its digest."""
         names = (await self.contents(main)).names
         shards = [names[name] for name in sorted(names)]
         turn = asyncio.Semaphore(FLATTEN_AT_ONCE)
@@ -142,9 +160,7 @@ class Generations:
             info = {key: value for key, value in index.info.items() if key not in ("base_url", "shards_base_url")}
             made = await self._workshop.do(Flatten([digest.hex() for digest in shards], msgspec.json.encode(info)))
         await self._count(made.sizes)
-        generation = replace(main, line="made", index="", manifest="", flat_json="", flat_zst=made.flat)
-        await self._save(generation, None)
-        return generation
+        return made.flat
 
     async def flat_form(self, generation: Generation, form: FlatForm) -> str:
         """The digest of flat repodata in a form; made of the other one the first time."""

@@ -72,9 +72,10 @@ class Mirrors:
     ) -> AsyncIterator[tuple[str, Incoming | NotModified | Absent]]:
         """The file at `path` below the channel, unless it is the one known as `last`; and the server that has it.
 
-        Raises UpstreamError if a server failed and no other has it.
+        Raises UpstreamError if a server failed and no other has it; its cause is "4xx" if one of them answered.
         """
         failure: UpstreamError | None = None
+        answered = False
         for mirror in self._mirrors:
             mine = last if last is not None and last.server == mirror.server.name else None
             async with AsyncExitStack() as stack:
@@ -91,6 +92,9 @@ class Mirrors:
                 if not isinstance(answer, Absent):
                     yield mirror.server.name, answer
                     return
+                answered = True
+        if failure is not None and answered:  # an upstream that is there: another form may be on it
+            raise UpstreamError(f"{failure}; no other mirror has {path}", cause="4xx") from failure
         if failure is not None:
             raise failure
         yield "", Absent()

@@ -113,8 +113,7 @@ class Packages:
         return self._clock() - snapshot.checked_at > RECHECK_S
 
     async def _fetch(self, place: str, name: Filename, record: Record | None, wanted: str | None) -> Package:
-        snapshot, _ = await self._subdirs.snapshot(place)
-        base = snapshot.generation.base_url if snapshot.generation else ""
+        base = await self._base_url(place, wanted)
         size = record.size if record else None
 
         def open_body(offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
@@ -131,6 +130,16 @@ class Packages:
             stored=stored,
         )
         return Package(wanted, size, download)
+
+    async def _base_url(self, place: str, wanted: str | None) -> str:
+        """Where the index says that packages are; beside it, if upstream cannot tell and the digest is known."""
+        try:
+            snapshot, _ = await self._subdirs.snapshot(place)
+        except UpstreamError:
+            if wanted is None:
+                raise
+            return ""
+        return snapshot.generation.base_url if snapshot.generation else ""
 
     async def _keep(self, place: str, name: Filename, record: Record | None, sha256: str, size: int) -> None:
         candidate = Candidate.of(name, record.fields if record else {})

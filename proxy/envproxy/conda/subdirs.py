@@ -171,7 +171,7 @@ class Subdirs:
         generation = await self._catalog.load_generation(self._channel, place, "made")
         if generation is not None and generation.policy != self._rules.fingerprint:
             return None
-        paths = (*FLAT, SHARD_INDEX) if self._rules.relays else FLAT
+        paths = (*FLAT, SHARD_INDEX)
         known = [file for path in paths if (file := await self._files.last(f"{place}/{path}")) is not None]
         if generation is not None:
             source = next((file for file in known if file.sha256 == generation.source), None)
@@ -190,7 +190,22 @@ class Subdirs:
             except UpstreamError as error:
                 if error.cause not in ("4xx", "bad_body") or (before is not None and before.line == "relayed"):
                     raise  # else upstream answers, and shards made here are as good
-        return await self._make(place, before, pack=True)
+        snapshot = await self._make(place, before, pack=True)
+        return snapshot if snapshot.is_known or self._rules.relays else await self._make_of_shards(place, before)
+
+    async def _make_of_shards(self, place: str, before: Generation | None) -> Snapshot:
+        """Where upstream has shards alone, but a policy (or a setting) wants others: by way of the flat form."""
+        async with self._files.asking(f"{place}/{SHARD_INDEX}") as found:
+            if not found.is_known:
+                return Snapshot(None, found.checked_at, found.fresh_until)
+
+            async def flatten() -> tuple[str, str]:
+                theirs = await self._generations.relay(place, found, None)
+                flat = await self._generations.flattened(theirs, lambda digest: self._bring(theirs, digest))
+                return flat, theirs.base_url
+
+            made = await self._generations.make(place, FLAT[0], found, before, pack=True, flatten=flatten)
+        return _snapshot(made, found)
 
     async def _refresh_flat(self, place: str, last: Snapshot | None) -> Snapshot:
         snapshot = await self._make(place, last.generation if last else None, pack=False)
@@ -199,13 +214,8 @@ class Subdirs:
         main, _ = await self._main.get(place)
         if main.generation is None:
             return snapshot
-
-        async def bring(digest: bytes) -> None:
-            found = await self.shard(place, digest)
-            if isinstance(found, Download):
-                await found.blob()
-
-        flat = await self._generations.flatten(main.generation, bring)
+        theirs = main.generation
+        flat = await self._generations.flatten(theirs, lambda digest: self._bring(theirs, digest))
         return Snapshot(flat, main.checked_at, main.fresh_until)
 
     async def _make(self, place: str, before: Generation | None, *, pack: bool) -> Snapshot:
@@ -224,6 +234,10 @@ class Subdirs:
             raise failure
         assert absent is not None
         return Snapshot(None, absent.checked_at, absent.fresh_until)
+
+    async def _bring(self, generation: Generation, digest: bytes) -> None:
+        if await self._artifacts.size(digest.hex()) is None:
+            await self._fetch(generation, digest, is_named=True).blob()
 
     def _fetch(self, generation: Generation, digest: bytes, *, is_named: bool) -> Download:
         """Upstream's own shard; one that its index names and that it does not have is a failure, not an absence."""
