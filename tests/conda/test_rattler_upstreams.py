@@ -14,7 +14,7 @@ from fixtures.conda_pythons import PLATFORM
 from fixtures.faults import Status
 from fixtures.machine import Machine, installed
 from fixtures.proxy import running_proxy
-from fixtures.repodata import JSON_ONLY, SHARD_INDEX, SHARDS_ONLY, Style, channel_files
+from fixtures.repodata import FLAT_ONLY, JSON_ONLY, SHARD_INDEX, SHARDS_ONLY, Style, channel_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,7 +43,7 @@ async def test_a_client_never_leaves_the_proxy_wherever_upstream_says_that_thing
     assert not [seen for seen in upstream.requests if "rattler" in seen.headers.get("User-Agent", "")]
 
 
-@pytest.mark.parametrize("style", [Style(), SHARDS_ONLY], ids=["all-forms", "shards-only"])
+@pytest.mark.parametrize("style", [Style(), FLAT_ONLY, SHARDS_ONLY], ids=["all-forms", "flat", "shards-only"])
 async def test_when_one_mirror_is_down_the_next_one_serves(
     upstream: FakeChannel, tmp_path: Path, style: Style
 ) -> None:
