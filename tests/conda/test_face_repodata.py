@@ -101,6 +101,7 @@ async def test_head_and_ranges_tell_the_same_as_get(upstream: FakeChannel, tmp_p
         digest = (await visitor.index()).shards["link-01"]
         path = f"noarch/shards/{digest}.msgpack.zst" if file == "shard" else f"noarch/{file}"
         await visitor.get(path)
+        await proxy.settled()
         whole = await visitor.get(path)
         head = await visitor.get(path, method="HEAD")
         varying = {"Date"}
