@@ -36,6 +36,7 @@ from .problems import problems
 from .pypi.files import Files
 from .pypi.hosted import HostedSource
 from .pypi.index import CacheResult, Index
+from .pypi.listing import Listing, Made
 from .pypi.owners import Owners
 from .pypi.routes import PypiRoutes
 from .pypi.shelf import Ready, Shelf
@@ -64,6 +65,7 @@ class Parts:
     files: Files
     upstreams: list[Upstream]
     indexes: dict[str, Index]
+    listings: dict[str, Listing]
     conda: Conda
     state: State
 
@@ -89,7 +91,8 @@ def build(
     )
     app[PARTS] = parts
     shared = "public" if gate.open_to_read else "private"
-    PypiRoutes(parts.indexes, parts.files, parts.artifacts, parts.metrics, shared=shared).add_to(app)
+    pypi = PypiRoutes(parts.indexes, parts.listings, parts.files, parts.artifacts, parts.metrics, shared=shared)
+    pypi.add_to(app)
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
@@ -144,6 +147,10 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
         name: _index(index, sources, sidecars, shelf, Flights(tasks, reporter, name="index"), clock)
         for name, index in config.pypi.indexes.items()
     }
+    lists = Flights[str, Made](tasks, reporter, name="listing")
+    listings = {
+        name: Listing(name, index.sources, artifacts, catalog, lists, clock=clock) for name, index in indexes.items()
+    }
     files = Files(
         artifacts,
         catalog,
@@ -153,7 +160,9 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     )
     engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock)
     conda = assemble_conda(config.conda, engine)
-    return Parts(config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, conda, State())
+    return Parts(
+        config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, listings, conda, State()
+    )
 
 
 def _index(

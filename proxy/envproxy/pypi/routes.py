@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from envproxy.engine.artifacts import Artifacts
-from envproxy.engine.freshness import wants_revalidation
+from envproxy.engine.freshness import CAP_S, wants_revalidation
 from envproxy.engine.prebuilt import Prebuilt, render_head, suits
 from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_download
 from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
@@ -27,6 +27,7 @@ from envproxy.problems import of_error
 
 from .files import Arriving, Files, Remote, Stored, Wanted
 from .index import Index, find_index
+from .listing import Listing
 from .names import check_filename, normalize
 from .negotiate import choose_encoding, choose_format, matches
 from .render import Variant
@@ -41,12 +42,23 @@ _SIDECAR = ".metadata"
 
 
 class PypiRoutes:
-    """The handlers. `shared` is "public" or, when reading needs credentials, "private" (RFC 9111, 5.2.2)."""
+    """The handlers. `listings` are by name of their index, as `indexes` are.
+
+    `shared` is "public" or, when reading needs credentials, "private" (RFC 9111, 5.2.2).
+    """
 
     def __init__(
-        self, indexes: Mapping[str, Index], files: Files, artifacts: Artifacts, metrics: Metrics, *, shared: str
+        self,
+        indexes: Mapping[str, Index],
+        listings: Mapping[str, Listing],
+        files: Files,
+        artifacts: Artifacts,
+        metrics: Metrics,
+        *,
+        shared: str,
     ) -> None:
         self._indexes = indexes
+        self._listings = listings
         self._files = files
         self._artifacts = artifacts
         self._metrics = metrics
@@ -56,10 +68,37 @@ class PypiRoutes:
         """Register every URL of the face."""
         index, file = "/pypi/{index}", "/files/{project}/{digest}/{filename}"
         add = app.router.add_get
+        add(index + "/simple/", self.listing, name="listing")
+        add(index + "/simple", self.listing_without_slash, name="listing.redirect")
         add(index + "/simple/{project}/", self.project, name="project")
         add(index + "/simple/{project}", self.project_without_slash, name="project.redirect")
         add(index + file + _SIDECAR, self.metadata, name="metadata")
         add(index + file, self.file, name="file")
+
+    async def listing(self, request: web.Request) -> web.StreamResponse:
+        """Every project."""
+        listing = self._listings[self._index(request).name]
+        made, result = await listing.get(ask=wants_revalidation(request.headers.get("Cache-Control")))
+        fmt = choose_format(request.headers.get("Accept"))
+        seconds = min(CAP_S, listing.fresh_for(made))
+        headers = {
+            CACHE_HEADER: result,
+            "Vary": "Accept",
+            "Cache-Control": f"{self._shared}, max-age={seconds}" if seconds else "no-cache",
+        }
+        blob = made.blob(fmt)
+        # The two HTML formats share a blob but are two representations.
+        what = Representation(f'"{blob[:32]}-{fmt.name.lower()}"', headers, fmt.content_type)
+        response = await send_blob(request, self._artifacts.path(blob), what)
+        self._artifacts.used(blob)
+        self._metrics.cache_requests["pypi", "index", result].inc()
+        self._metrics.bytes_served[("disk",)].inc(response.content_length or 0)
+        return response
+
+    async def listing_without_slash(self, request: web.Request) -> web.Response:
+        """As for a project."""
+        self._index(request)
+        raise web.HTTPMovedPermanently("simple/")
 
     async def project(self, request: web.Request) -> web.StreamResponse:
         """One project's page."""
