@@ -43,7 +43,9 @@ async def test_a_client_never_leaves_the_proxy_wherever_upstream_says_that_thing
     assert not [seen for seen in upstream.requests if "rattler" in seen.headers.get("User-Agent", "")]
 
 
-@pytest.mark.parametrize("style", [Style(), FLAT_ONLY, SHARDS_ONLY], ids=["all-forms", "flat", "shards-only"])
+@pytest.mark.parametrize(
+    "style", [Style(), FLAT_ONLY, JSON_ONLY, SHARDS_ONLY], ids=["all-forms", "flat", "json-only", "shards-only"]
+)
 async def test_when_one_mirror_is_down_the_next_one_serves(
     upstream: FakeChannel, tmp_path: Path, style: Style
 ) -> None:

@@ -23,7 +23,7 @@ from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
 from envproxy.engine.flights import Flights
 from envproxy.engine.report import Reporter
-from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
+from envproxy.errors import NoSuchThing, UpstreamError
 
 from .channel import FLAT, SHARD_INDEX, SHARD_SUFFIX, name_in
 from .files import ChannelFiles, Shelved
@@ -33,6 +33,7 @@ from .making import FlatForm
 from .mirrors import Mirrors
 from .shards import Record, read_shard
 
+_FROM_A_SERVER = ("4xx", "bad_body")  # failures of an upstream that is there: another form of it may be sound
 _RECORDS = 256  # shards whose records are in memory
 
 
@@ -188,7 +189,7 @@ class Subdirs:
                     if found.is_known:
                         return _snapshot(await self._generations.relay(place, found, before), found)
             except UpstreamError as error:
-                if error.cause not in ("4xx", "bad_body") or (before is not None and before.line == "relayed"):
+                if error.cause not in _FROM_A_SERVER or (before is not None and before.line == "relayed"):
                     raise  # else upstream answers, and shards made here are as good
         snapshot = await self._make(place, before, pack=True)
         return snapshot if snapshot.is_known or self._rules.relays else await self._make_of_shards(place, before)
@@ -220,7 +221,7 @@ class Subdirs:
 
     async def _make(self, place: str, before: Generation | None, *, pack: bool) -> Snapshot:
         """A generation of the first flat form that upstream has and that is sound."""
-        failure: BadUpstreamBody | None = None
+        failure: UpstreamError | None = None
         absent: Shelved | None = None
         for path in FLAT:
             try:
@@ -228,7 +229,9 @@ class Subdirs:
                     if found.is_known:
                         return _snapshot(await self._generations.make(place, path, found, before, pack=pack), found)
                     absent = found
-            except BadUpstreamBody as error:
+            except UpstreamError as error:
+                if error.cause not in _FROM_A_SERVER:
+                    raise
                 failure = failure or error
         if failure is not None:
             raise failure
