@@ -39,6 +39,17 @@ class CannotExport(UsageError):
     """The foreign format has no place for something that must not be left out; the message names it."""
 
 
+class PrefixRefused(UsageError):
+    """The environment cannot be made at that path, or not with that interpreter; what is there was left alone."""
+
+
+# --- the disk's fault: exit code 1 ----------------------------------------------------------------------
+
+
+class DiskRefused(EnvagentError):
+    """The disk is full, read-only or not ours to write; nothing half-made is left behind."""
+
+
 # --- the input's fault: exit code 3 ---------------------------------------------------------------------
 
 
@@ -68,3 +79,14 @@ class LockRefused(EnvagentError):
 
 class LockIncomplete(LockRefused):
     """The document is sound, but some entries lack a sha256 or a size and nobody could supply them."""
+
+
+class ArtifactRefused(EnvagentError):
+    """A wheel or package is damaged, hostile, not what its name or digest promises, or for another machine."""
+
+    exit_code = 3
+
+    def __init__(self, filename: str, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{filename} is refused: {problem}", hint=hint)
+        self.filename = filename
+        self.problem = problem

@@ -7,11 +7,11 @@ the order in which packages can be linked, for conda follows the list.
 from __future__ import annotations
 
 import re
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from envagent.errors import CannotExport, LockRefused, Problem
 from envagent.lock import conda_url, rules
+from envagent.lock.graph import link_order
 from envagent.lock.model import CondaPackage, Environment, Lock, Request, Target, interpreter_of
 from envagent.lock.syntax import decoded
 
@@ -83,17 +83,5 @@ def write(target: Target) -> bytes:
             raise CannotExport(
                 f"an explicit list has no place for {package.filename}", hint="it holds conda packages"
             )
-    lines = [f"{package.url}#sha256:{package.sha256}" for package in _link_order(target.conda)]
+    lines = [f"{package.url}#sha256:{package.sha256}" for package in link_order(target)]
     return "\n".join([f"# platform: {target.platform}", "@EXPLICIT", *lines, ""]).encode()
-
-
-def _link_order(packages: Sequence[CondaPackage]) -> list[CondaPackage]:
-    """Each package after those that it needs; where they need each other, by name."""
-    known = {package.name: package for package in packages}
-    needs = {package.name: {dep.partition(" ")[0] for dep in package.depends} & known.keys() for package in packages}
-    try:
-        return [
-            known[name] for name in TopologicalSorter({n: sorted(needs[n]) for n in sorted(needs)}).static_order()
-        ]
-    except CycleError:
-        return list(packages)

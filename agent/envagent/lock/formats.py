@@ -113,7 +113,7 @@ def export(lock: Lock, env: str | None, form: Format, *, target: str | None = No
         from envagent.lock import conda_lock  # noqa: PLC0415  # YAML
 
         return conda_lock.write(environment)
-    return _written_target(env or "default", environment, environment.target(target), form)
+    return _written_target(lock.label(env), environment, environment.target(target), form)
 
 
 def _written_whole(lock: Lock, form: Format) -> bytes:

@@ -12,10 +12,11 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from packaging import tags
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
-from envagent.errors import UsageError
+from envagent.errors import LockRefused, Problem, UsageError
 from envagent.lock import rules
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ def marker_environment(target: Target) -> dict[str, str]:
 
 
 def holds(marker: Marker | None, environment: Mapping[str, str], extra: str = "") -> bool:
-    """Whether a marker is true for the target; no marker always is."""
-    return marker is None or marker.evaluate({**environment, "extra": extra})
+    """Whether a marker is true for the target; no marker always is. Raises LockRefused if it means nothing."""
+    try:
+        return marker is None or marker.evaluate({**environment, "extra": extra})
+    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion) as error:
+        raise LockRefused("a marker", [Problem(str(marker), f"means nothing: {error}")]) from error
 
 
 def wheel_tags(target: Target) -> tuple[Tag, ...]:

@@ -199,14 +199,18 @@ class Lock:
 
     environments: Mapping[str, Environment]
 
-    def environment(self, name: str | None = None) -> Environment:
-        """The environment called `name`, or `default`, or the only one; raises UsageError."""
+    def label(self, name: str | None = None) -> str:
+        """The name of the environment that is meant: `name`, or the only one's, or `default`; raises UsageError."""
         if name is None:
             name = next(iter(self.environments)) if len(self.environments) == 1 else "default"
         if name not in self.environments:
             known = ", ".join(sorted(self.environments)) or "none"
             raise UsageError(f"the lock has no environment {name!r}", hint=f"it has: {known}")
-        return self.environments[name]
+        return name
+
+    def environment(self, name: str | None = None) -> Environment:
+        """The environment that is meant by `name`; raises UsageError."""
+        return self.environments[self.label(name)]
 
 
 def interpreter_of(packages: tuple[Package, ...]) -> Interpreter | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +20,7 @@ from envagent.lock.complete import Nobody
 from envagent.lock.formats import Format, export, import_bytes, import_lock, read, sniff
 from envagent.lock.model import Environment, Interpreter, Lock, Target
 from envagent.lock.reading import from_document
+from envagent.lock.yaml_syntax import read_yaml, write_yaml
 from fixtures.locks import Index, example, locks, real
 
 MACHINE = Target(
@@ -159,9 +164,9 @@ dev = [{ name = "idna" }]
 name = "idna"
 version = "3.7"
 source = { registry = "https://index.example.org/simple" }
-sdist = { url = "https://files.example.org/idna-3.7.tar.gz", hash = "sha256:0", size = 1 }
-wheels = [{ url = "https://files.example.org/idna-3.7-py3-none-any.whl", hash = "sha256:1", size = 1 }]
-"""
+sdist = { url = "https://files.example.org/idna-3.7.tar.gz", hash = "sha256:%s", size = 1 }
+wheels = [{ url = "https://files.example.org/idna-3.7-py3-none-any.whl", hash = "sha256:%s", size = 1 }]
+""" % (b"0" * 64, b"1" * 64)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -184,6 +189,43 @@ def wounded(data: bytes, rng: random.Random) -> bytes:
         [*odd, data[start:end] * 2, b"9" * 30, b"true", b"[[package]]\n", b"- a\n", b" = 1\n", b"\x00"]
     )
     return data[:start] + piece + data[rng.choice([start, end]) :]
+
+
+ODD = [None, True, 0, -1, 2**70, 1.5, "", "..", "a b", "file:///x", "7", [], [[]], {}, {"a": {}}, {"url": "x"}, [{}]]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, child in inner for place in places(child, (*path, key)))]
+
+
+def documents() -> list[tuple[str, Any, tuple[Any, ...]]]:
+    """Every place of one document of each structured format."""
+    return [
+        (name, parsed, place)
+        for name, data in seeds()
+        if name not in {"requirements.txt", "explicit.txt", "lock.json"}
+        for parsed in [tomllib.loads(data.decode()) if name in TOML else read_yaml(data, name)]
+        for place in places(parsed)
+        if place
+    ]
+
+
+TOML = ("pylock.toml", "uv.lock")
+
+
+@given(st.sampled_from(documents()), st.sampled_from(ODD))
+def test_an_odd_value_anywhere_is_read_or_refused(where: tuple[str, Any, tuple[Any, ...]], odd: Any):
+    name, document, place = where
+    spoilt: Any = copy.deepcopy(document)
+    inner = spoilt
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = "" if odd is None and name in TOML else odd
+    data = tomli_w.dumps(spoilt).encode() if name in TOML else write_yaml(spoilt)
+    with contextlib.suppress(EnvagentError):
+        lock = import_bytes(data, name, Index(), machines=[MACHINE])
+        assert import_bytes(canonical_bytes(lock), "lock.json", Nobody()) == lock
 
 
 @given(st.sampled_from(sorted(NAMES.values())), st.text(max_size=60), st.sampled_from(list(NAMES)))
