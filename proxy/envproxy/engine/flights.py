@@ -1,7 +1,7 @@
 """Single flight: many callers of one key share one piece of work, which belongs to none of them.
 
-The work runs in a task of its own, so a caller that goes away (a closed connection cancels its handler) takes nothing
-from the others, and a flight survives its first client.
+The work runs in a task of its own, so a caller that is cancelled takes nothing from the others, and a flight survives
+its first client.
 """
 
 from __future__ import annotations

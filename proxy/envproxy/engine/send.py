@@ -19,13 +19,12 @@ from aiohttp import web
 from .download import Download
 from .ranges import Span, Unsatisfiable, requested
 
-IMMUTABLE = "public, max-age=365000000, immutable"
 _SMALL_BYTES = 64 * 1024  # below this one read and one write beat the set-up of sendfile
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """What is sent: `etag` is quoted, None while the digest is unknown; `headers` come on top of the usual ones."""
+    """What is sent: `etag` is quoted, None while the digest is unknown; `headers` have the Cache-Control, too."""
 
     etag: str | None
     headers: Mapping[str, str]
@@ -93,10 +92,15 @@ def describe(request: web.Request, what: Representation, *, total: int | None) -
 async def _send_open_file(request: web.Request, response: web.StreamResponse, blob: BinaryIO, span: Span) -> None:
     if span.length <= _SMALL_BYTES:
         await response.write(await asyncio.to_thread(_read, blob, span))
-    elif request.transport is None or request.transport.is_closing():
+        return
+    transport = request.transport
+    if transport is None or transport.is_closing():
         raise ConnectionResetError("the client went away")
-    else:
-        await asyncio.get_running_loop().sendfile(request.transport, blob, span.start, span.length)
+    try:
+        await asyncio.get_running_loop().sendfile(transport, blob, span.start, span.length)
+    except ConnectionError:
+        transport.abort()  # sendfile leaves it open, and others ask it whether the client is there
+        raise
 
 
 def _head(
@@ -128,10 +132,7 @@ def _part(request: web.Request, what: Representation, total: int) -> Span | None
 
 
 def _validators(what: Representation) -> dict[str, str]:
-    headers = {"Cache-Control": IMMUTABLE, **what.headers}
-    if what.etag is not None:
-        headers["ETag"] = what.etag
-    return headers
+    return dict(what.headers) if what.etag is None else {**what.headers, "ETag": what.etag}
 
 
 def _unchanged(request: web.Request, etag: str) -> bool:

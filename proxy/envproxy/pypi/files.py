@@ -20,7 +20,7 @@ from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
 from envproxy.engine.upstream import Body, Upstream
-from envproxy.errors import NoSuchThing, PolicyRefused
+from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
 
 from .index import Index, Listed
@@ -60,7 +60,7 @@ class Arriving:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """The file is at its upstream only, `size` bytes long if that says so; `sha256` as in `Arriving`."""
+    """The file is at its upstream only, `size` bytes long if page or server say so; `sha256` as in `Arriving`."""
 
     size: int | None
     sha256: str | None
@@ -117,7 +117,8 @@ class Files:
         file, sha256 = listed.file, listed.file.sha256
         if sha256 is not None and await self._artifacts.size(sha256) is not None:
             return Stored(sha256)
-        return Remote(await _upstream_of(listed.source, file).length(file.url), sha256)
+        size = file.size if file.size is not None else await _length(_upstream_of(listed.source, file), file.url)
+        return Remote(size, sha256)
 
     async def reopen(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file again, after the store turned out not to have it any more."""
@@ -279,6 +280,16 @@ def _upstream_of(source: Source, file: ProjectFile) -> Upstream:
     if source.upstream is None:
         raise NoSuchThing(f"{source.name} has lost the bytes of {file.filename}", hint="run envproxy scrub")
     return source.upstream
+
+
+async def _length(upstream: Upstream, url: str) -> int | None:
+    """What upstream says to HEAD, which some servers refuse (405)."""
+    try:
+        return await upstream.length(url)
+    except UpstreamError as error:
+        if error.cause != "4xx":
+            raise
+        return None
 
 
 def _open(upstream: Upstream, url: str, offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
