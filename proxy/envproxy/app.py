@@ -20,6 +20,7 @@ from .auth import Gate, Grant
 from .conda.assemble import Conda, Engine
 from .conda.assemble import assemble as assemble_conda
 from .conda.routes import CondaRoutes
+from .conda.upload import CondaUploadRoutes
 from .config import Config, IndexConfig, UpstreamConfig
 from .engine.artifacts import Artifacts
 from .engine.catalog import FILENAME, Catalog
@@ -95,6 +96,7 @@ def build(
     pypi.add_to(app)
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
+    CondaUploadRoutes(parts.conda.hosted, gate, parts.artifacts, parts.catalog, clock=clock).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(_network)

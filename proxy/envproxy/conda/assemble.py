@@ -20,6 +20,7 @@ from .directory import Directory
 from .face import Channel
 from .files import ChannelFiles
 from .generations import Generations, Rules
+from .hosted import HostedChannel
 from .mirrored import MirroredChannel
 from .mirrors import Mirror, Mirrors
 from .packages import Packages
@@ -30,9 +31,10 @@ from .worker import Workshop
 
 @dataclass(slots=True)
 class Conda:
-    """The channels by name."""
+    """The channels by name; those in `hosted` take uploads."""
 
     channels: dict[str, Channel]
+    hosted: dict[str, HostedChannel]
 
     def forget(self) -> None:
         """Drop what is in memory: the catalog changed behind our back."""
@@ -61,7 +63,15 @@ def assemble(config: CondaConfig, engine: Engine) -> Conda:
     for name, channel in config.channels.items():
         mirrors = Mirrors([_mirror(channel, number, engine) for number in range(len(channel.url))])
         channels[name] = _mirrored(channel, mirrors, workshop, engine)
-    return Conda(channels)
+    hosted = {name: _hosted(name, workshop, engine) for name in config.hosted}
+    return Conda({**channels, **hosted}, hosted)
+
+
+def _hosted(name: str, workshop: Workshop, engine: Engine) -> HostedChannel:
+    artifacts, catalog, clock = engine.artifacts, engine.catalog, engine.clock
+    rules = Rules("always", None)
+    generations = Generations(name, rules, artifacts, engine.store, catalog, workshop, clock=clock)
+    return HostedChannel(name, generations, artifacts, catalog, clock=clock)
 
 
 def _mirror(config: ChannelConfig, number: int, engine: Engine) -> Mirror:

@@ -1,0 +1,205 @@
+"""A hosted channel takes packages and indexes itself; clients see each change as soon as it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zipfile
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from fixtures.conda_packages import make_conda
+from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.repodata import SHARD_INDEX, unpacked
+from fixtures.visitor import Visitor, visiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SETTINGS = {
+    "conda.hosted.team.description": "Team",
+    "auth.tokens.release.secret": "env:TOKEN",
+    "auth.tokens.release.scopes": "upload",
+}
+ENVIRON = {"TOKEN": "s3cret-token"}
+BEARER = {"Authorization": "Bearer s3cret-token"}
+ALPHA = make_conda("alpha")
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[LocalProxy]:
+    async with running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def visitor(proxy: LocalProxy) -> AsyncIterator[Visitor]:
+    async with visiting(proxy.channel("team")) as visitor:
+        yield visitor
+
+
+async def send(method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, data=body, headers=BEARER if headers is None else headers) as response,
+    ):
+        return response.status, await response.text()
+
+
+async def upload(proxy: LocalProxy, path: str, body: bytes) -> tuple[int, str]:
+    return await send("PUT", f"{proxy.channel('team')}/{path}", body)
+
+
+@pytest.mark.parametrize("form", [".conda", ".tar.bz2"])
+async def test_an_uploaded_package_is_in_every_form_of_repodata(
+    proxy: LocalProxy, visitor: Visitor, form: str
+) -> None:
+    package = make_conda("gamma", subdir="linux-64", form=form)
+    status, said = await upload(proxy, package.path, package.data)
+    assert (status, said) == (201, f"linux-64/{package.filename} published in team\n")
+    flat = json.loads((await visitor.get("linux-64/repodata.json")).body)
+    record = flat[package.section][package.filename]
+    assert record.pop("indexed_timestamp") > 0
+    assert record == package.record
+    assert package.filename in (await visitor.shard("gamma", "linux-64"))[package.section]
+    assert (await visitor.get(package.path)).body == package.data
+
+
+async def test_noarch_is_always_there_and_other_subdirs_are_not(visitor: Visitor) -> None:
+    assert (await visitor.index()).shards == {}
+    assert json.loads((await visitor.get("noarch/repodata.json")).body)["packages.conda"] == {}
+    assert (await visitor.get(f"linux-64/{SHARD_INDEX}")).status == 404
+
+
+async def test_a_change_is_seen_at_once_and_leaves_other_shards_alone(proxy: LocalProxy, visitor: Visitor) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    before = (await visitor.index()).shards
+    beta = make_conda("beta")
+    await upload(proxy, beta.path, beta.data)
+    after = (await visitor.index()).shards
+    assert sorted(after) == ["alpha", "beta"]
+    assert after["alpha"] == before["alpha"]
+
+
+async def test_many_uploads_at_once_are_all_in_the_index(proxy: LocalProxy, visitor: Visitor) -> None:
+    packages = [make_conda(f"package-{number}") for number in range(12)]
+    replies = await asyncio.gather(*(upload(proxy, package.path, package.data) for package in packages))
+    assert {status for status, _ in replies} == {201}
+    assert sorted((await visitor.index()).shards) == sorted(package.name for package in packages)
+
+
+async def test_a_published_name_keeps_its_meaning(proxy: LocalProxy, visitor: Visitor) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 200
+    other = make_conda("alpha", depends=["beta"])
+    status, said = await upload(proxy, ALPHA.path, other.data)
+    assert (status, "stands for other bytes" in said) == (409, True)
+    assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}"))[0] == 200
+    assert (await upload(proxy, ALPHA.path, other.data))[0] == 409
+    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 201
+
+
+async def test_a_yanked_package_is_listed_as_removed_and_stays_downloadable(
+    proxy: LocalProxy, visitor: Visitor
+) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    assert await send("DELETE", f"{visitor.url}/{ALPHA.path}?yank=1") == (200, f"{ALPHA.filename} yanked\n")
+    flat = json.loads((await visitor.get("noarch/repodata.json")).body)
+    assert (flat["packages.conda"], flat["removed"]) == ({}, [ALPHA.filename])
+    assert (await visitor.get(ALPHA.path)).body == ALPHA.data
+
+
+async def test_a_deleted_package_is_gone(proxy: LocalProxy, visitor: Visitor) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    await send("DELETE", f"{visitor.url}/{ALPHA.path}")
+    assert (await visitor.get(ALPHA.path)).status == 404
+    assert (await visitor.index()).shards == {}
+    assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}"))[0] == 404
+
+
+async def test_the_apis_of_prefix_and_quetz_clients_are_understood(proxy: LocalProxy, visitor: Visitor) -> None:
+    beta = make_conda("beta")
+    prefix = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": ALPHA.sha256}
+    assert (await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, prefix))[0] == 201
+    quetz = f"{proxy.url}/api/channels/team/upload/{beta.filename}?force=false&sha256={beta.sha256}"
+    assert (await send("POST", quetz, beta.data, {"X-API-Key": "s3cret-token"}))[0] == 201
+    assert sorted((await visitor.index()).shards) == ["alpha", "beta"]
+
+
+async def test_uploading_takes_a_token_with_that_scope(proxy: LocalProxy, visitor: Visitor) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        assert (await send("PUT", f"{visitor.url}/{ALPHA.path}", ALPHA.data, headers))[0] == 401
+        assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}", b"", headers))[0] == 401
+    assert (await visitor.index()).shards == {}
+
+
+def _zip(member: str) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, b"")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("noarch/alpha-1.0-0.conda", b"not a zip", "not a package"),
+        ("noarch/alpha-1.0-0.conda", ALPHA.data[:-30], "not a package"),
+        ("noarch/alpha-1.0-0.tar.bz2", ALPHA.data, "not a package"),
+        ("noarch/alpha-1.0-0.conda", _zip("other"), "has no info-alpha-1.0-0.tar.zst"),
+        ("noarch/alpha-2.0-0.conda", ALPHA.data, "has no info-alpha-2.0-0.tar.zst"),
+        ("linux-64/alpha-1.0-0.conda", ALPHA.data, "is for noarch, not for linux-64"),
+        ("noarch/alpha.conda", ALPHA.data, "is not the name of a package"),
+        ("elsewhere/alpha-1.0-0.conda", ALPHA.data, "is not a subdir"),
+        ("noarch/alpha-1.0-0.conda", make_conda("alpha", extra={"version": "1.1"}).data, "its version is '1.1'"),
+        ("noarch/alpha-1.0-0.tar.bz2", make_conda("alpha", form=".tar.bz2").data[:-40], "not a package"),
+    ],
+)
+async def test_a_package_that_is_not_what_its_name_says_is_refused(
+    proxy: LocalProxy, visitor: Visitor, path: str, body: bytes, says: str
+) -> None:
+    status, said = await upload(proxy, path, body)
+    assert (status, says in json.loads(said)["detail"]) == (400, True), said
+    assert (await visitor.index()).shards == {}
+    assert not await asyncio.to_thread(lambda: list((proxy.parts.store.root / "partial").iterdir()))
+
+
+async def test_a_digest_that_the_client_states_must_hold(proxy: LocalProxy) -> None:
+    headers = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": "0" * 64}
+    status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, headers)
+    assert (status, "arrived with SHA-256" in said) == (400, True)
+
+
+async def test_a_channel_that_is_mirrored_takes_no_upload(proxy: LocalProxy) -> None:
+    status, said = await send("PUT", f"{proxy.channel('conda-forge')}/{ALPHA.path}", ALPHA.data)
+    assert (status, "no hosted channel" in said) == (400, True)
+
+
+async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy:
+        await upload(proxy, ALPHA.path, ALPHA.data)
+        async with visiting(proxy.channel("team")) as visitor:
+            before = await visitor.get(f"noarch/{SHARD_INDEX}")
+    async with (
+        running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy,
+        visiting(proxy.channel("team")) as visitor,
+    ):
+        after = await visitor.get(f"noarch/{SHARD_INDEX}")
+        assert (after.body, list(unpacked(after.body)["shards"])) == (before.body, ["alpha"])
+        assert (await visitor.get(ALPHA.path)).body == ALPHA.data
+        assert {pin.sha256 for pin in await proxy.parts.catalog.pins()} == {ALPHA.sha256}
+
+
+async def test_repodata_that_was_evicted_is_made_again(proxy: LocalProxy, visitor: Visitor) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    shards = (await visitor.index()).shards
+    store = proxy.parts.store
+    for blob in await asyncio.to_thread(lambda: list(store.walk())):
+        if blob.sha256 != ALPHA.sha256:
+            await asyncio.to_thread(store.delete, blob.sha256)
+    assert (await visitor.index()).shards == shards
+    assert await visitor.shard("alpha")
