@@ -1,7 +1,7 @@
 """The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy.
 
-For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream that
-does not exist). Clients start without caches of their own each time. Prints where every file came from.
+For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream
+that does not exist). Clients start without caches of their own each time. Prints where every file came from.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -56,10 +57,15 @@ def proxy(data: Path, **settings: str) -> Iterator[str]:
             process.terminate()
 
 
-def stats(base: str) -> dict[str, dict[str, int]]:
+def stats(base: str) -> dict[str, Any]:
     """The proxy's counts so far."""
     with urllib.request.urlopen(f"{base}/api/stats") as answer:
         return json.load(answer)
+
+
+def files(counts: dict[str, Any], result: str) -> int:
+    """Files and their metadata that were served with `result`."""
+    return sum(counts["cache"][kind][result] for kind in ("artifact", "metadata"))
 
 
 def install(client: str, base: str, target: Path) -> None:
@@ -80,11 +86,7 @@ def measured(client: str, phase: str, base: str, room: Path) -> Row:
     before, began = stats(base), time.perf_counter()
     install(client, base, room / f"{client}-{phase}")
     seconds, after = time.perf_counter() - began, stats(base)
-    artifact, metadata = after["cache"]["artifact"], after["cache"]["metadata"]
-    cached = artifact["hit"] + metadata["hit"] - before["cache"]["artifact"]["hit"] - before["cache"]["metadata"]["hit"]
-    fetched = (
-        artifact["miss"] + metadata["miss"] - before["cache"]["artifact"]["miss"] - before["cache"]["metadata"]["miss"]
-    )
+    cached, fetched = (files(after, result) - files(before, result) for result in ("hit", "miss"))
     asked = sum(after["upstream_requests"].values()) - sum(before["upstream_requests"].values())
     megabytes = (sum(after["upstream_bytes"].values()) - sum(before["upstream_bytes"].values())) / 1e6
     return Row(client, phase, seconds, cached, fetched, asked, megabytes)
