@@ -1,0 +1,169 @@
+"""One member of an archive and how its bytes become a file: read, inflate, check, write.
+
+Native codecs do the work: libdeflate in one call for members that fit in memory, ISA-L as a stream for the few that
+do not. Invariant: what a file holds when `write` returns has the length and CRC-32 that the zip directory states and
+the digest that RECORD promises. Nothing here decides where a file belongs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import deflate
+import msgspec
+from blake3 import blake3
+from isal import isal_zlib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_ONE_SHOT_BYTES = 16 << 20
+"""Above this a member is streamed: memory stays bounded by it and by the number of workers."""
+
+_STREAM_BYTES = 1 << 20
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature ... length of the name, length of the extra field
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+
+
+class Damaged(Exception):
+    """The member is not what the zip directory or RECORD says; the message is for a person and names it."""
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """A file of an archive. Offsets and sizes are in bytes, `raw_name` is as written in the zip.
+
+    `algorithm` and `digest` are RECORD's promise, both empty for the few files that go without.
+    """
+
+    path: str
+    raw_name: bytes
+    offset: int
+    compressed: int
+    size: int
+    crc: int
+    deflated: bool
+    executable: bool
+    algorithm: str = ""
+    digest: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """A bound from below of where the next member may start: the extra field of the local header is unknown."""
+        return self.offset + _LOCAL_HEADER.size + len(self.raw_name) + self.compressed
+
+
+def read(fd: int, member: Member) -> bytes:
+    """The checked content of a member that fits in memory. Raises Damaged; OSError passes."""
+    data = _content(fd, member)
+    _check_promise(member, data)
+    return bytes(data)
+
+
+def write(fd: int, member: Member, target: str) -> bytes:
+    """Write a member to a new read-only file and return the BLAKE3 of its content.
+
+    Raises Damaged, and what is written is then to be thrown away; OSError passes (also where the file exists).
+    """
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o555 if member.executable else 0o444)
+    try:
+        if max(member.size, member.compressed) > MAX_ONE_SHOT_BYTES:
+            return _write_stream(fd, member, out)
+        data = _content(fd, member)
+        _check_promise(member, data)
+        write_all(out, data)
+        return blake3(data).digest()
+    finally:
+        os.close(out)
+
+
+def _content(fd: int, member: Member) -> bytes | bytearray:
+    return inflate(member, os.pread(fd, member.compressed, _data_offset(fd, member)))
+
+
+def inflate(member: Member, packed: bytes) -> bytes | bytearray:
+    """The content of a member given its bytes in the archive, length and CRC-32 checked. Raises Damaged."""
+    if len(packed) != member.compressed:
+        raise Damaged(f"{member.path} is cut off")
+    data: bytes | bytearray = packed
+    if member.deflated:
+        try:
+            data = deflate.deflate_decompress(packed, member.size)
+        except (deflate.DeflateError, ValueError) as error:
+            raise Damaged(f"{member.path} does not inflate ({error})") from None
+    _check_zip(member, len(data), isal_zlib.crc32(data))
+    return data
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of it: a single write(2) ends at 2 GiB and may end sooner."""
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])
+
+
+def _data_offset(fd: int, member: Member) -> int:
+    """Where the bytes start: the local header must name the same file as the directory does."""
+    header = os.pread(fd, _LOCAL_HEADER.size + len(member.raw_name), member.offset)
+    if len(header) < _LOCAL_HEADER.size:
+        raise Damaged(f"{member.path} is cut off")
+    signature, name_length, extra_length = _local_header(header)
+    if signature != _LOCAL_SIGNATURE or name_length != len(member.raw_name) or header[30:] != member.raw_name:
+        raise Damaged(f"{member.path} has another name in the archive's directory than before its bytes")
+    return member.offset + _LOCAL_HEADER.size + name_length + extra_length
+
+
+def _local_header(header: bytes) -> tuple[bytes, int, int]:
+    return _LOCAL_HEADER.unpack_from(header)
+
+
+def _write_stream(fd: int, member: Member, out: int) -> bytes:
+    promised = hashlib.new(member.algorithm) if member.algorithm else None
+    content, crc, size = blake3(), 0, 0
+    for data in _inflated(fd, member):
+        size += len(data)
+        if size > member.size:
+            break
+        crc = isal_zlib.crc32(data, crc)
+        content.update(data)
+        if promised:
+            promised.update(data)
+        write_all(out, data)
+    _check_zip(member, size, crc)
+    if promised and promised.digest() != member.digest:
+        raise _lie(member)
+    return content.digest()
+
+
+def _inflated(fd: int, member: Member) -> Iterator[bytes]:
+    start = _data_offset(fd, member)
+    stream = isal_zlib.decompressobj(wbits=-15) if member.deflated else None
+    for position in range(0, member.compressed, _STREAM_BYTES):
+        packed = os.pread(fd, min(_STREAM_BYTES, member.compressed - position), start + position)
+        if stream is None:
+            yield packed
+            continue
+        while packed:
+            try:
+                yield stream.decompress(packed, 4 * _STREAM_BYTES)
+            except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls it an instance
+                raise Damaged(f"{member.path} does not inflate ({error})") from None
+            packed = stream.unconsumed_tail
+
+
+def _check_zip(member: Member, size: int, crc: int) -> None:
+    if size != member.size:
+        raise Damaged(f"{member.path} is not the {member.size} bytes that the archive's directory states")
+    if crc != member.crc:
+        raise Damaged(f"{member.path} is damaged (its CRC-32 does not match)")
+
+
+def _check_promise(member: Member, data: bytes | bytearray) -> None:
+    if member.algorithm and hashlib.new(member.algorithm, data).digest() != member.digest:
+        raise _lie(member)
+
+
+def _lie(member: Member) -> Damaged:
+    return Damaged(f"RECORD lies about {member.path}: its {member.algorithm} is another")

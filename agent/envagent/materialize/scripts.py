@@ -1,0 +1,73 @@
+"""What lands in `bin/`: launchers for entry points, and a wheel's own scripts with their `#!python` line filled in.
+
+Every file made here finds its interpreter beside itself when it runs, so it is the same in every prefix: one file in
+the store, linked everywhere, right for long and spaced paths and after a symlink to it. Launchers that we write
+ourselves use the `#!/bin/sh` form that any POSIX system runs. A wheel's own script keeps everything but its first
+line (docstring, `from __future__`, coding cookie, line numbers), which no multi-line trick can promise; it needs
+`env -S` (coreutils of 2018 and later).
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from importlib.metadata import EntryPoint
+
+GROUPS = ("console_scripts", "gui_scripts")
+"""The groups that become scripts; on POSIX both alike (entry points specification)."""
+
+_HERE = '"$(dirname -- "$(realpath -- "$0")")/python"'
+_LAUNCHER = """\
+#!/bin/sh
+'''exec' {here} "$0" "$@"
+' '''
+import sys
+from {module} import {first}
+if __name__ == "__main__":
+    sys.exit({attr}())
+"""
+_SHEBANG = f'#!/usr/bin/env -S sh -c \'exec {_HERE} "$0" "$@"\''.encode()
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+def entry_points(text: bytes) -> tuple[EntryPoint, ...]:
+    """The console and GUI scripts that an entry_points.txt declares. Raises ValueError in words for a person."""
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # names are case-sensitive
+    try:
+        parser.read_string(text.decode())
+    except (UnicodeDecodeError, configparser.Error) as error:
+        raise ValueError(f"entry_points.txt cannot be read ({error})") from None
+    found = {
+        name: EntryPoint(name, value, group)
+        for group in GROUPS
+        if parser.has_section(group)
+        for name, value in parser.items(group)
+    }
+    for point in found.values():
+        _check(point)
+    return tuple(found.values())
+
+
+def _check(point: EntryPoint) -> None:
+    name = point.name
+    if not name or name in {".", ".."} or "/" in name or "\\" in name or not name.isprintable():
+        raise ValueError(f"entry_points.txt declares a script named {name!r}")
+    matched = EntryPoint.pattern.match(point.value or "")
+    if not (matched and _DOTTED.fullmatch(matched["module"]) and _DOTTED.fullmatch(matched["attr"] or "")):
+        raise ValueError(f"entry_points.txt declares {name!r} as {point.value!r}, which names no function")
+
+
+def launcher(point: EntryPoint) -> bytes:
+    """The script of an entry point, the same for every prefix."""
+    return _LAUNCHER.format(
+        here=_HERE, module=point.module, first=point.attr.partition(".")[0], attr=point.attr
+    ).encode()
+
+
+def with_interpreter(script: bytes) -> bytes:
+    """A wheel's own script, its `#!python` line made to run the interpreter of the prefix it is in (PEP 427)."""
+    if not script.startswith(b"#!python"):
+        return script
+    _, newline, body = script.partition(b"\n")
+    return _SHEBANG + newline + body

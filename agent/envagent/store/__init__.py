@@ -1,0 +1,1 @@
+"""The node store: installed-form trees, each built once, verified, read-only, and linked into any number of prefixes."""
