@@ -29,6 +29,11 @@ class Breaker:
         """Whether the origin counts as down (a probe may still be due)."""
         return self._failures >= FAILURES_TO_OPEN
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether the probe is under way that will tell."""
+        return self._probing
+
     def admits(self) -> bool:
         """Whether a request may go out now. An open breaker admits one probe per pause."""
         if not self.is_open:

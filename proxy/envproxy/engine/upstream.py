@@ -8,10 +8,11 @@ else, also across redirects. It caches nothing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from asyncio import Semaphore
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed lacks it
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Absent", "Body", "Fetched", "NotModified", "Site", "Upstream"]
 
+PROBE_PATIENCE_S = 3.0  # how long requests wait for what a breaker's probe finds
 PAGE_LIMIT_BYTES = 128_000_000  # the largest page seen in the wild is 50 MB; beyond this it is not a page
 _MOST_REDIRECTS = 5
 _ABSENT = frozenset({404, 410})
@@ -84,6 +86,7 @@ class Upstream:
         self._clock = clock
         self._page_limit_bytes = page_limit_bytes
         self._breakers: dict[URL, Breaker] = {}
+        self._settled = asyncio.Event()  # set, and then replaced, whenever an origin answered or failed
         self._session: aiohttp.ClientSession | None = None
         # A fifth of the connections stays for pages and metadata, which must not queue behind large files.
         self._files = Semaphore(max(1, site.max_connections - site.max_connections // 5))
@@ -223,7 +226,7 @@ class Upstream:
         """
         target = self._target(url)
         breaker = self._breaker(target)
-        if not breaker.admits():
+        if not await self._admitted(breaker):
             self._reporter.upstream_answered(self.name, "breaker_open", 0.0)
             raise UpstreamError(
                 f"{self.name} ({target.host}) failed a moment ago and is not asked again yet", cause="breaker_open"
@@ -245,6 +248,16 @@ class Upstream:
             if outcome is not None:
                 elapsed = time.perf_counter() - began if seconds is None else seconds
                 self._reporter.upstream_answered(self.name, outcome, elapsed)
+
+    async def _admitted(self, breaker: Breaker) -> bool:
+        """Whether a request may go out; while a probe is under way, what it finds decides for all who wait."""
+        if breaker.admits():
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_PATIENCE_S):
+                while breaker.is_probing:
+                    await self._settled.wait()
+        return breaker.admits()
 
     @asynccontextmanager
     async def _answer(
@@ -286,6 +299,8 @@ class Upstream:
             breaker.failed(pause_s=pause_s)
         else:
             breaker.succeeded()
+        self._settled.set()
+        self._settled = asyncio.Event()
         if was_open != breaker.is_open:
             self._reporter.breaker_changed(self.name, is_open=any(b.is_open for b in self._breakers.values()))
 
