@@ -15,7 +15,7 @@ CAP_S = 600  # what PyPI gives its own pages
 SHORT_S = 30
 ABSENT_S = 60  # how late a new project may become visible
 BEHIND_S = 300  # RFC 5861 stale-while-revalidate, as PyPI's CDN has it
-ABSENT_IN_OUTAGE_S = 24 * 3600  # how long a known absence counts while its upstream cannot be asked
+ABSENT_IN_OUTAGE_S = 7 * 24 * 3600  # how long a known absence counts while its upstream cannot be asked
 RETRY_S = 5  # how long a failed refresh is not tried again
 
 _LONGEST_S = 2**31  # what longer numbers of seconds count as (RFC 9111, 1.2.2)
