@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +15,7 @@ from . import cold, install, memory, warm
 from .plan import Plan, Result
 from .report import describe_machine, print_machine, print_result, write_json
 
-BENCHMARKS: Mapping[str, Callable[[Plan], Awaitable[Result]]] = {
+BENCHMARKS: Mapping[str, Callable[[Plan], Coroutine[None, None, Result]]] = {
     "warm": warm.measure,
     "cold": cold.measure,
     "install": install.measure,

@@ -20,7 +20,7 @@ import aiohttp
 
 from . import ceiling as bare
 from .corpus import NUMPY, NUMPY_WHEEL, WHEEL_BYTES
-from .server import Server, finished, free_port, running
+from .server import Command, Server, finished, free_port, running
 from .upstream import JSON
 
 HERE = Path(__file__).parent
@@ -70,8 +70,12 @@ async def upstream(
 async def envproxy(place: Path, upstream_url: str | None) -> AsyncIterator[Server]:
     """Ours, on its default configuration: only socket, directory and upstream (None: the built-in one) are given."""
     port = free_port()
-    argv = [sys.executable, "-m", "envproxy", "serve", "--listen", f"127.0.0.1:{port}", "--data", place / "data"]
-    env = {"ENVPROXY_PYPI_UPSTREAMS_PYPI_URL": f"{upstream_url}/simple/"} if upstream_url else dict(os.environ)
+    serve = [sys.executable, "-m", "envproxy", "serve", "--listen", f"127.0.0.1:{port}"]
+    argv: Command = [*serve, "--data", place / "data"]
+    if upstream_url:
+        env = {"ENVPROXY_PYPI_UPSTREAMS_PYPI_URL": f"{upstream_url}/simple/"}
+    else:  # the way to the public index may need this site's certificates and forward proxies
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ENVPROXY_")}
     async with running("envproxy", argv, port=port, ready="/readyz", log=place / "envproxy.log", env=env) as server:
         yield server
 
@@ -94,8 +98,10 @@ async def ceiling(place: Path, page: Sent, wheel: Path) -> AsyncIterator[Contend
     body = place / "page.gz"
     body.write_bytes(page.body)
     port = free_port()
-    argv = [sys.executable, "-m", "bench.ceiling", "--port", str(port), "--page", body, "--wheel", wheel]
-    argv += ["--content-type", page.content_type, "--etag", page.etag]
+    argv: Command = [
+        sys.executable, "-m", "bench.ceiling", "--port", str(port), "--page", body, "--wheel", wheel,
+        "--content-type", page.content_type, "--etag", page.etag,
+    ]  # fmt: skip
     log = place / "ceiling.log"
     async with running("ceiling", argv, port=port, ready=bare.PAGE, log=log, env=_importing_bench()) as server:
         yield Contender(server, server.url + bare.PAGE, server.url + bare.WHEEL)
@@ -115,7 +121,7 @@ async def nginx(place: Path, upstream_url: str) -> AsyncIterator[Contender]:
         settings = settings.replace(mark, value)
     file = place / "nginx.conf"
     file.write_text(settings)
-    argv = [binary, "-e", place / "error.log", "-c", file]
+    argv: Command = [binary, "-e", place / "error.log", "-c", file]
     async with running("nginx", argv, port=port, ready="/-/ready", log=place / "nginx.log") as server:
         yield await _warmed(server, f"{server.url}/simple/{NUMPY}/")
 
@@ -125,10 +131,9 @@ async def devpi(place: Path, upstream_url: str) -> AsyncIterator[Contender]:
     """The devpi-server on its defaults, with one mirror index."""
     home = _installed("devpi", "devpi-server")
     port = free_port()
-    data = ["--serverdir", place / "data"]
-    init = [home / "devpi-init", *data, "--no-root-pypi"]
-    await finished(init, log=place / "init.log")
-    argv = [home / "devpi-server", *data, "--host", "127.0.0.1", "--port", str(port)]
+    data: Command = ["--serverdir", place / "data"]
+    await finished([home / "devpi-init", *data, "--no-root-pypi"], log=place / "init.log")
+    argv: Command = [home / "devpi-server", *data, "--host", "127.0.0.1", "--port", str(port)]
     async with running("devpi", argv, port=port, ready="/+api", log=place / "devpi.log") as server:
         await _add_mirror(server.url, f"{upstream_url}/simple/")
         yield await _warmed(server, f"{server.url}/root/far/+simple/{NUMPY}/")
@@ -140,8 +145,10 @@ async def proxpi(place: Path, upstream_url: str) -> AsyncIterator[Contender]:
     home = _installed("proxpi", "gunicorn")
     port = free_port()
     env = {"PROXPI_INDEX_URL": f"{upstream_url}/simple/", "PROXPI_CACHE_DIR": str(place / "data")}
-    argv = [home / "gunicorn", "--workers", "1", "--threads", "2", "--bind", f"127.0.0.1:{port}"]
-    argv += ["--access-logfile", "-", "proxpi.server:app"]
+    argv: Command = [
+        home / "gunicorn", "--workers", "1", "--threads", "2", "--bind", f"127.0.0.1:{port}",
+        "--access-logfile", "-", "proxpi.server:app",
+    ]  # fmt: skip
     async with running("proxpi", argv, port=port, ready="/health", log=place / "proxpi.log", env=env) as server:
         yield await _warmed(server, f"{server.url}/index/{NUMPY}/")
 
@@ -158,7 +165,7 @@ async def find_file(page_url: str, filename: str) -> str:
     async with aiohttp.ClientSession() as session, session.get(page_url, headers=ASK_PAGE) as got:
         got.raise_for_status()
         files = (await got.json(content_type=None))["files"]
-    link = next(file["url"] for file in files if file["filename"] == filename)
+    link: str = next(file["url"] for file in files if file["filename"] == filename)
     return urldefrag(urljoin(page_url, link)).url
 
 

@@ -74,11 +74,12 @@ class Client(asyncio.BufferedProtocol):
 async def crowd(url: str, clients: int, *, size: int) -> Crowd:
     """All at once. Raises RuntimeError unless every client got `size` bytes."""
     parts = urlsplit(url)
-    assert parts.hostname is not None
     loop = asyncio.get_running_loop()
     began = loop.time()
 
     async def one() -> float:
+        assert parts.hostname is not None
+        assert parts.port is not None
         _, client = await loop.create_connection(lambda: Client(parts.path, parts.netloc), parts.hostname, parts.port)
         if (got := await client.done) != size:
             raise RuntimeError(f"a client got {got} of {size} bytes of {url}")

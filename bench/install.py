@@ -24,7 +24,7 @@ from .cold import LATENCY_S, RATE
 from .compare import Finding, at_most, memory, worst
 from .contenders import envproxy, simple, upstream
 from .plan import Plan, Result
-from .server import HOST, Server, finished
+from .server import HOST, Command, Server, finished
 from .upstream import COUNTS
 
 LIVE = Path(__file__).parent / "live.txt"
@@ -70,7 +70,7 @@ async def install(plan: Plan, index_url: str, packages: Sequence[str]) -> float:
     """Seconds that uv takes to install `packages` into an empty place, knowing nothing."""
     place = plan.place("client")
     uv = Path(sys.executable).with_name("uv")
-    argv = [
+    argv: Command = [
         uv, "pip", "install", "--quiet", "--no-config", "--python", sys.executable, "--default-index", index_url,
         "--cache-dir", place / "cache", "--target", place / "site", *packages,
     ]  # fmt: skip

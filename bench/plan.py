@@ -23,7 +23,7 @@ class Plan:
     @property
     def load_s(self) -> int:
         """How long each load of wrk runs, in seconds."""
-        return 1 if self.quick else 5
+        return 2 if self.quick else 5
 
     @property
     def cold_bytes(self) -> int:

@@ -23,6 +23,9 @@ POLL_S = 0.002
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
+Command = Sequence[str | Path]
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server. `url` is its origin, without a slash at the end; `ready_s` how long its start took."""
@@ -56,7 +59,7 @@ def free_port() -> int:
 @asynccontextmanager
 async def running(
     name: str,
-    argv: Sequence[str | Path],
+    argv: Command,
     *,
     port: int,
     ready: str,
@@ -87,7 +90,7 @@ async def running(
         await _end(process)
 
 
-async def finished(argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+async def finished(argv: Command, *, log: Path, env: Mapping[str, str] | None = None) -> None:
     """Run a command to its end. Raises RuntimeError if it fails."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(

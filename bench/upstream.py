@@ -121,7 +121,8 @@ class FarIndex:
 
 
 def _pieces(body: Body) -> Iterator[memoryview]:
-    for whole in map(memoryview, body):
+    for part in body:
+        whole = memoryview(part)
         for start in range(0, len(whole), PIECE_BYTES):
             yield whole[start : start + PIECE_BYTES]
 
@@ -136,7 +137,7 @@ def _stock(args: argparse.Namespace) -> list[Project]:
                 projects.extend(corpus.tree())
             case "huge":
                 projects.append(corpus.huge())
-            case "cold":
+            case _:
                 projects.append(corpus.cold(args.cold_files, args.cold_bytes))
     return projects
 

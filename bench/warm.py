@@ -72,7 +72,7 @@ async def in_turns(plan: Plan, stands: Mapping[str, Stand], *, connections: int)
         await load(stand.server, stand.url, connections=connections, seconds=_WARM_UP_S, headers=stand.headers)
     spells: dict[str, list[Load]] = {name: [] for name in stands}
     for number in range(plan.rounds):
-        order = list(stands) if number % 2 == 0 else list(reversed(stands))
+        order = list(stands) if number % 2 == 0 else list(stands)[::-1]
         for name in order:
             stand = stands[name]
             spells[name].append(
