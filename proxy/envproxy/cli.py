@@ -23,6 +23,8 @@ _PLACE = (_CONFIG, _DATA)
 _SPECS = Argument("a SHA-256, a file name, or project==version", metavar="SPEC", many=True)
 _MAYBE_SPECS = replace(_SPECS, optional=True)
 _SOURCE = Argument("a hosted index of the configuration", metavar="SOURCE")
+_CHANNEL = Argument("a hosted channel of the configuration", metavar="CHANNEL")
+_PACKAGES = Argument("the file name of a package", metavar="PACKAGE", many=True)
 _HOSTED_SEEN = "A running server shows the change within about a second."
 
 COMMANDS = (
@@ -168,8 +170,46 @@ COMMANDS = (
         (_SOURCE, _SPECS, *_PLACE),
         (("envproxy hosted delete team train-1.0-py3-none-any.whl", "it had a password in it"),),
     ),
+    Command(
+        "conda upload",
+        "conda:upload",
+        "publish packages in a hosted Conda channel",
+        "Each goes into the subdir that it names itself, and is in the channel's repodata when the command ends. The "
+        "same file again is no mistake; other bytes under a published name are refused.",
+        (
+            _CHANNEL,
+            replace(_PACKAGES, meaning="a .conda or .tar.bz2 file"),
+            Argument("the server to send to (default http://127.0.0.1:8417)", "--url", "URL"),
+            Argument("a token with the scope upload: env:NAME or file:PATH", "--token", "REFERENCE"),
+        ),
+        (("envproxy conda upload team dist/train-1.0-0.conda --token env:RELEASE_TOKEN", "one package"),),
+    ),
+    Command(
+        "conda list",
+        "conda:show",
+        "list the packages that were uploaded to a hosted Conda channel",
+        "All of them, in every subdir.",
+        (_CHANNEL, _JSON, *_PLACE),
+        (("envproxy conda list team", "for people"), ("envproxy conda list team --json", "with their records")),
+    ),
+    Command(
+        "conda yank",
+        "conda:yank",
+        "take packages back softly (CEP 36)",
+        f"Solvers do not see them any more; whoever has a lock still gets them. {_HOSTED_SEEN}",
+        (_CHANNEL, _PACKAGES, *_PLACE),
+        (("envproxy conda yank team train-1.0-0.conda", "it loses data"),),
+    ),
+    Command(
+        "conda delete",
+        "conda:delete",
+        "delete packages for good",
+        f"Their bytes go too, and their names are never free again for other bytes. {_HOSTED_SEEN}",
+        (_CHANNEL, _PACKAGES, *_PLACE),
+        (("envproxy conda delete team train-1.0-0.conda", "it had a password in it"),),
+    ),
 )
-_GROUPS = {"hosted": "look after uploaded files"}
+_GROUPS = {"hosted": "look after uploaded files", "conda": "look after hosted Conda channels"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

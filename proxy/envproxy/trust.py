@@ -9,9 +9,9 @@ from __future__ import annotations
 import netrc
 import ssl
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
-from .config import UpstreamConfig
 from .errors import EnvproxyError
 
 
@@ -26,8 +26,12 @@ class Site(Protocol):
     def netrc(self) -> bool:
         """Whether it takes credentials from netrc."""
 
+    @property
+    def ca_file(self) -> Path | None:
+        """Certificates that its TLS is verified with."""
 
-def tls_of(site: UpstreamConfig) -> ssl.SSLContext | bool:
+
+def tls_of(site: Site) -> ssl.SSLContext | bool:
     """What verifies the upstream's certificate; True for the system's authorities. Raises EnvproxyError."""
     if site.ca_file is None:
         return True

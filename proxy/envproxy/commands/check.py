@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from envproxy.conda.policy import ChannelPolicy
 from envproxy.config import Config, examine
 from envproxy.errors import ConfigError, EnvproxyError, Problem
 from envproxy.policy import Policy
@@ -33,13 +34,20 @@ def _policy_problems(config: Config) -> Iterator[Problem]:
             Policy.from_config(index.policy, where=f"pypi.indexes.{name}.policy")
         except ConfigError as error:
             yield from error.problems
+    for name, channel in config.conda.channels.items():
+        try:
+            ChannelPolicy(channel.policy, where=f"conda.channels.{name}.policy")
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _trust_problems(config: Config) -> Iterator[Problem]:
-    sites = config.pypi.upstreams.values()
-    for site in sites:
+    upstreams, channels = config.pypi.upstreams.values(), config.conda.channels.values()
+    for site in upstreams:
         yield from _tried(f"pypi.upstreams.{site.name}.ca-file", partial(tls_of, site))
-    yield from _tried("netrc", partial(logins_of, sites))
+    for channel in channels:
+        yield from _tried(f"conda.channels.{channel.name}.ca-file", partial(tls_of, channel))
+    yield from _tried("netrc", partial(logins_of, [*upstreams, *channels]))
 
 
 def _tried(where: str, work: Callable[[], object]) -> Iterator[Problem]:
