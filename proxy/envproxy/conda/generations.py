@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -56,11 +57,17 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The names of a generation with their shards, and where those are that were made here."""
+    """The names of a generation with their shards; `slices` by digest and `packs` say where those are made here."""
 
     names: Mapping[str, bytes]
-    digests: frozenset[bytes]
-    slices: Mapping[bytes, OldShard]
+    digests: AbstractSet[bytes]
+    slices: Mapping[bytes, packs.Slice]
+    packs: Sequence[str]
+
+    def find(self, digest: bytes) -> OldShard | None:
+        """Where a shard is that was made here."""
+        found = self.slices.get(digest)
+        return found and OldShard(digest, self.packs[found.number], found.offset, found.length)
 
 
 class Generations:
@@ -84,6 +91,7 @@ class Generations:
         self._catalog = catalog
         self._workshop = workshop
         self._clock = clock
+        self._reading = asyncio.Lock()  # a hundred shards are asked for at once, and all need the same contents
         self._contents: OrderedDict[str, Contents] = OrderedDict()
 
     async def relay(self, place: str, found: Shelved, before: Generation | None) -> Generation:
@@ -183,14 +191,15 @@ class Generations:
         """The names of a generation. Raises FileNotFoundError if it was evicted."""
         key = generation and (generation.manifest or generation.index)
         if generation is None or not key:
-            return Contents({}, frozenset(), {})
-        if key not in self._contents:
-            read = _made_contents if generation.manifest else _relayed_contents
-            self._contents[key] = await asyncio.to_thread(read, self._artifacts.path(key))
-        self._contents.move_to_end(key)
-        if len(self._contents) > _CONTENTS:
-            self._contents.popitem(last=False)
-        return self._contents[key]
+            return Contents({}, frozenset(), {}, ())
+        async with self._reading:
+            if key not in self._contents:
+                read = _made_contents if generation.manifest else _relayed_contents
+                self._contents[key] = await asyncio.to_thread(read, self._artifacts.path(key))
+            self._contents.move_to_end(key)
+            if len(self._contents) > _CONTENTS:
+                self._contents.popitem(last=False)
+            return self._contents[key]
 
     async def _save(self, generation: Generation, before: Generation | None) -> None:
         now = self._clock()
@@ -200,7 +209,7 @@ class Generations:
                 gone, here = await self.contents(before), await self.contents(generation)
                 kept = set(here.names.values())
                 old = [
-                    gone.slices.get(digest) or OldShard(digest, "", 0, 0)
+                    gone.find(digest) or OldShard(digest, "", 0, 0)
                     for digest in gone.names.values()
                     if digest not in kept
                 ]
@@ -216,7 +225,7 @@ class Generations:
         """Whether everything that it needs is still in the store."""
         needed = generation.blobs
         with suppress(FileNotFoundError):
-            needed = needed | {shard.pack for shard in (await self.contents(generation)).slices.values()}
+            needed = needed | set((await self.contents(generation)).packs)
             return all([await self._artifacts.size(digest) is not None for digest in needed])
         return False
 
@@ -240,13 +249,10 @@ def _evictions(place: str) -> Iterator[None]:
 
 def _made_contents(path: Path) -> Contents:
     manifest = packs.load(path)
-    slices = {
-        found.digest: OldShard(found.digest, manifest.packs[found.number], found.offset, found.length)
-        for found in manifest.names.values()
-    }
-    return Contents(manifest.shards, frozenset(slices), slices)
+    slices = manifest.by_digest()
+    return Contents(manifest.shards, slices.keys(), slices, manifest.packs)
 
 
 def _relayed_contents(path: Path) -> Contents:
     names = read_index(path.read_bytes()).shards
-    return Contents(names, frozenset(names.values()), {})
+    return Contents(names, frozenset(names.values()), {}, ())

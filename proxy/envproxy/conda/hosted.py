@@ -59,7 +59,7 @@ class HostedChannel:
     async def shard(self, place: str, digest: bytes) -> Piece | Download:
         """See `face.Channel`."""
         contents = await self._generations.contents(await self._generation(place))
-        found = contents.slices.get(digest) or await self._catalog.find_old_shard(self.name, place, digest)
+        found = contents.find(digest) or await self._catalog.find_old_shard(self.name, place, digest)
         if found is None:
             raise NoSuchThing(f"no index of {self.name}/{place} names the shard {digest.hex()}")
         self._artifacts.used(found.pack)

@@ -120,7 +120,7 @@ class Subdirs:
     async def shard(self, place: str, digest: bytes) -> Piece | Download:
         """One shard, of this generation or of one before. Raises NoSuchThing, UpstreamError."""
         generation, contents = await self._present(place)
-        found = contents.slices.get(digest) or await self._catalog.find_old_shard(self._channel, place, digest)
+        found = contents.find(digest) or await self._catalog.find_old_shard(self._channel, place, digest)
         if found is not None and found.pack:
             self._artifacts.used(found.pack)
             return Piece(self._artifacts.path(found.pack), found.offset, found.length)
