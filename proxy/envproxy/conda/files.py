@@ -19,7 +19,7 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import ChannelFile
 from envproxy.engine.freshness import ABSENT_S, lifetime
 from envproxy.engine.store import BlobStore
-from envproxy.errors import BadUpstreamBody, StorageFull, UpstreamError
+from envproxy.errors import BadUpstreamBody, EnvproxyError, StorageFull, UpstreamError
 
 from .channel import AT_THE_ROOT, BESIDE_PACKAGES, FLAT, PLATFORMS, SHARD_INDEX
 from .mirrors import Mirrors
@@ -92,7 +92,7 @@ class ChannelFiles:
         found, size = await self._ask(path, last)
         try:
             yield found
-        except BadUpstreamBody:
+        except EnvproxyError:
             if size is not None:
                 await asyncio.to_thread(self._store.delete, found.sha256)
             raise
