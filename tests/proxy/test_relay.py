@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +12,12 @@ from envproxy.engine.answers import READ_BYTES
 from envproxy.engine.download import HOLD_BYTES, TAIL_BYTES
 from envproxy.errors import DigestMismatch, EnvproxyError, StorageFull
 from fixtures.airport import BIG, FILE, SIZE, Airport, Reader
+from fixtures.disk import disk_that_takes
 from fixtures.patience import a_moment, until
 from fixtures.upstream import Gate, Style, WrongBytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -26,17 +25,6 @@ if TYPE_CHECKING:
 async def airport(tmp_path: Path) -> AsyncIterator[Airport]:
     async with Airport(tmp_path) as airport:
         yield airport
-
-
-@contextmanager
-def disk_that_takes(count: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: a real refusal by the kernel (EFBIG)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("taken", [0, 300_000, SIZE - 1])

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from envproxy.engine.download import HOLD_BYTES
+from fixtures.disk import open_files, partials
 from fixtures.patience import a_moment, until
 from fixtures.upstream import Gate, Status, Style, WrongBytes
 from fixtures.wheels import make_wheel
-from fixtures.wire import talk
+from fixtures.wire import asking, talk
 
 if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
-
     from fixtures.proxy import LocalProxy
     from fixtures.upstream import FakeIndex
     from fixtures.wheels import Dist
@@ -49,26 +44,6 @@ async def prepare(proxy: LocalProxy, ask: Ask, dist: Dist, *, warm: bool) -> Non
     if warm:
         assert (await ask(path_of(dist))).body == dist.data
         await proxy.settled()
-
-
-@asynccontextmanager
-async def asking(proxy: LocalProxy, dist: Dist, *headers: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """Ask for a file on a connection of one's own."""
-    host, port = proxy.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write("\r\n".join([f"GET {path_of(dist)} HTTP/1.1", "Host: proxy", *headers, "", ""]).encode())
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-def files_open_below(root: object) -> list[str]:
-    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
-    names = [os.readlink(link) for link in links if os.path.lexists(link)]
-    return [name for name in names if re.search(r"/(partial|sha256)/", name) and name.startswith(str(root))]
 
 
 # Ranges and validators.
@@ -178,7 +153,10 @@ async def test_a_server_that_refuses_head_leaves_the_length_open(ask: Ask, upstr
 async def test_a_client_never_has_the_whole_before_the_digest_matched(proxy: LocalProxy, upstream: FakeIndex) -> None:
     last_byte = asyncio.Event()
     upstream.fail(upstream_path(LARGE), Gate(len(LARGE.data) - 1, last_byte))
-    async with asking(proxy, LARGE) as (whole, _), asking(proxy, LARGE, "Range: bytes=0-99999") as (part, _):
+    async with (
+        asking(proxy.url, path_of(LARGE)) as (whole, _),
+        asking(proxy.url, path_of(LARGE), "Range: bytes=0-99999") as (part, _),
+    ):
         await whole.readuntil(b"\r\n\r\n")
         await part.readuntil(b"\r\n\r\n")
         got = await whole.readexactly(len(LARGE.data) - HOLD_BYTES)
@@ -223,7 +201,7 @@ async def assert_nothing_was_kept(ask: Ask, proxy: LocalProxy, upstream: FakeInd
     await proxy.settled()
     assert proxy.parts.metrics.snapshot()["digest_mismatches"] == 1
     assert not proxy.parts.store.path(dist.sha256).exists()
-    assert list((proxy.parts.store.root / "partial").iterdir()) == []
+    assert partials(proxy.parts.store.root) == []
     again = await ask(path_of(dist))
     assert (again.cache, again.body) == ("miss", dist.data)
     assert upstream.count(path=upstream_path(dist)) == 2
@@ -238,12 +216,12 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
 ) -> None:
     await prepare(proxy, ask, LARGE, warm=warm)
     before = proxy.parts.metrics.snapshot()["requests"]
-    async with asking(proxy, LARGE) as (reader, writer):
+    async with asking(proxy.url, path_of(LARGE)) as (reader, writer):
         await reader.readexactly(100_000)
         writer.transport.abort()
     await until(lambda: proxy.parts.metrics.snapshot()["requests"] == before + 1)
     await proxy.settled()
-    await until(lambda: files_open_below(proxy.parts.store.root) == [])
+    await until(lambda: open_files(proxy.parts.store.root) == [])
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
     answer = await ask(path_of(LARGE))
     assert (answer.cache, answer.body) == ("hit", LARGE.data)
@@ -254,12 +232,12 @@ async def test_a_client_that_leaves_before_the_first_byte_is_no_reader_any_more(
 ) -> None:
     go_on = asyncio.Event()
     upstream.fail(upstream_path(LARGE), Gate(200_000, go_on))
-    async with asking(proxy, LARGE, "Range: bytes=7000000-") as (_, writer):
+    async with asking(proxy.url, path_of(LARGE), "Range: bytes=7000000-") as (_, writer):
         await upstream.arrived(upstream_path(LARGE))
         writer.transport.abort()
     [download] = proxy.parts.artifacts._downloads.values()
     go_on.set()
     await proxy.settled()
     await until(lambda: "0 readers" in repr(download))
-    await until(lambda: files_open_below(proxy.parts.store.root) == [])
+    await until(lambda: open_files(proxy.parts.store.root) == [])
     assert (await ask(path_of(LARGE))).cache == "hit"
