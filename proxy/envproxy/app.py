@@ -157,6 +157,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
         artifacts,
         catalog,
         sidecars,
+        Flights(tasks, reporter, name="file"),
         refused=lambda index, rule: metrics.policy_refusals[index, rule].inc(),
         clock=clock,
     )

@@ -90,6 +90,14 @@ class Artifacts:
         """The digests that are on their way."""
         return {sha256 for sha256 in self._downloads if len(sha256) == 64}
 
+    def join(self, key: str) -> Download | None:
+        """The download of `key` that is in the air and still has its first byte; whoever asks is counted to it."""
+        running = self._downloads.get(key)
+        if running is None or not running.admits_newcomers:
+            return None
+        self._reporter.coalesced()
+        return running
+
     def download(
         self,
         key: str,
@@ -104,9 +112,7 @@ class Artifacts:
 
         `stored(sha256, size)` is awaited once the blob is in the store and in the catalog.
         """
-        running = self._downloads.get(key)
-        if running is not None and running.admits_newcomers:
-            self._reporter.coalesced()
+        if (running := self.join(key)) is not None:
             return running
         download = Download(
             name, open_body, self._store.create_partial, self._reserve, expected, reporter=self._reporter

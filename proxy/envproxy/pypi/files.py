@@ -19,6 +19,7 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
+from envproxy.engine.flights import Flights
 from envproxy.engine.upstream import Body, Upstream
 from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
@@ -67,8 +68,8 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
-    """The metadata of a wheel, and when upstream got the wheel, which policies ask for."""
+class Facts:
+    """The digest of a file or of a wheel's metadata, and when upstream got it, which policies ask for."""
 
     sha256: str
     upload_time: datetime | None
@@ -91,6 +92,7 @@ class Files:
         artifacts: Artifacts,
         catalog: Catalog,
         sidecars: Sidecars,
+        flights: Flights[tuple[str, Wanted], Stored | Arriving],
         *,
         refused: Refusals,
         clock: Callable[[], float],
@@ -98,15 +100,25 @@ class Files:
         self._artifacts = artifacts
         self._catalog = catalog
         self._sidecars = sidecars
+        self._flights = flights
         self._refused = refused
         self._clock = clock
         self._rows: Remembered[Artifact] = OrderedDict()
-        self._metadata: Remembered[Metadata] = OrderedDict()
+        self._metadata: Remembered[Facts] = OrderedDict()
         self._listed_on: Remembered[tuple[str, ...]] = OrderedDict()
+        self._led: Remembered[Facts] = OrderedDict()  # look-ups that led to a download, for who comes after
 
     async def open(self, index: Index, wanted: Wanted) -> Stored | Arriving:
-        """The file. Raises NoSuchThing, PolicyRefused, UpstreamError."""
-        return await self._cached(index, wanted) or await self._fetch(index, wanted)
+        """The file. Raises NoSuchThing, PolicyRefused, UpstreamError.
+
+        A crowd that wants one file costs one look-up: the others join it, or the download that it led to.
+        """
+        key = (index.name, wanted)
+        if key not in self._rows:
+            if (arriving := self._arriving(index, wanted)) is not None:
+                return arriving
+            return await self._flights.join(key, lambda: self._find(index, wanted))
+        return await self._find(index, wanted)
 
     async def look(self, index: Index, wanted: Wanted) -> Stored | Remote:
         """Where the file is, without fetching it. Raises as `open`."""
@@ -135,7 +147,7 @@ class Files:
         digest = await self._sidecars.find(listed.source.name, listed.file)
         if digest is None:
             return await self._sidecars.make(wanted.project, listed.file, listed.source, self._bring)
-        _remember(self._metadata, (index.name, wanted), Metadata(digest, listed.file.upload_time))
+        _remember(self._metadata, (index.name, wanted), Facts(digest, listed.file.upload_time))
         return Stored(digest)
 
     def forget_sidecar(self, index: Index, wanted: Wanted) -> None:
@@ -147,6 +159,19 @@ class Files:
         self._rows.clear()
         self._metadata.clear()
         self._listed_on.clear()
+        self._led.clear()
+
+    def _arriving(self, index: Index, wanted: Wanted) -> Arriving | None:
+        """The file's download that is in the air, if a look-up of this very file led to it."""
+        listed = self._led.get((index.name, wanted))
+        download = self._artifacts.join(wanted.digest) if listed is not None else None
+        if listed is None or download is None:
+            return None
+        self._enforce(index, index.verdict(wanted.project, wanted.filename, listed.upload_time))
+        return Arriving(download, wanted.digest)
+
+    async def _find(self, index: Index, wanted: Wanted) -> Stored | Arriving:
+        return await self._cached(index, wanted) or await self._fetch(index, wanted)
 
     async def _cached(self, index: Index, wanted: Wanted) -> Stored | None:
         row = await self._row(index, wanted)
@@ -182,7 +207,7 @@ class Files:
         last = await source.last(wanted.project)
         return wanted.digest == UNHASHED if last is None else last.state != "absent"
 
-    async def _sidecar_of_cached(self, index: Index, wanted: Wanted) -> Metadata | None:
+    async def _sidecar_of_cached(self, index: Index, wanted: Wanted) -> Facts | None:
         """The stored metadata of a wheel that is cached, which need not be on its page any more."""
         row = await self._row(index, wanted)
         if row is None or wanted.digest == UNHASHED:
@@ -190,7 +215,7 @@ class Files:
         digest = await self._sidecars.find(row.source, row)
         if digest is None:
             return None
-        return _remember(self._metadata, (index.name, wanted), Metadata(digest, _uploaded(row)))
+        return _remember(self._metadata, (index.name, wanted), Facts(digest, _uploaded(row)))
 
     async def _check(self, index: Index, wanted: Wanted, uploaded: datetime | None) -> None:
         """What policy and upstream's last word say of something at hand, also if it left its page.
@@ -232,6 +257,8 @@ class Files:
 
     async def _fetch(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         listed = await self._listed(index, wanted)
+        if listed.file.sha256 is not None:
+            _remember(self._led, (index.name, wanted), Facts(listed.file.sha256, listed.file.upload_time))
         return await self._acquire(wanted.project, listed.file, listed.source)
 
     async def _bring(self, project: str, file: ProjectFile, source: Source) -> str:
