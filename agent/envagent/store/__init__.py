@@ -1,1 +1,1 @@
-"""The node store: installed-form trees, each built once, verified, read-only, and linked into any number of prefixes."""
+"""The node store: installed-form trees, each built once, verified, read-only, linked into any number of prefixes."""

@@ -8,13 +8,13 @@ import warnings
 import zipfile
 
 import pytest
-from fixtures.raw_wheels import RawWheel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize.member import Damaged, write
 from envagent.materialize.wheel import Bounds, read_wheel
+from fixtures.raw_wheels import RawWheel
 
 
 def _refusal(path, filename=None, **options) -> str:

@@ -1,0 +1,79 @@
+"""What a worker is asked to do, how it does it, and what it answers; the same in this process and in another.
+
+A job names everything by path and moves bytes; whether a file belongs there was decided before. Answers carry errors
+as values, for they cross a pipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from envagent.materialize.member import Damaged, Member, write
+
+
+class Unpack(msgspec.Struct, frozen=True, array_like=True, tag="unpack"):
+    """Write `members` of the archive to `targets` (relative to `root`); the answer is their BLAKE3 digests."""
+
+    archive: str
+    root: str
+    members: list[Member]
+    targets: list[str]
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True, tag="digest"):
+    """The SHA-256 of a whole file."""
+
+    path: str
+
+
+Job = Unpack | Digest
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
+    """The digests that the job was about."""
+
+    digests: list[bytes]
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """Why not: `code` is the errno of a disk that refused, or 0 where the archive is damaged."""
+
+    reason: str
+    code: int = 0
+    path: str = ""
+
+    def error(self) -> Exception:
+        """The exception that it was."""
+        return OSError(self.code, self.reason, self.path) if self.code else Damaged(self.reason)
+
+
+Answer = Done | Failed
+
+
+def perform(job: Job) -> Answer:
+    """Do it."""
+    try:
+        return Done([_sha256(job.path)] if isinstance(job, Digest) else _unpack(job))
+    except Damaged as damaged:
+        return Failed(str(damaged))
+    except OSError as error:
+        return Failed(error.strerror or str(error), error.errno or 5, str(error.filename or ""))
+
+
+def _sha256(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _unpack(job: Unpack) -> list[bytes]:
+    fd = os.open(job.archive, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return [
+            write(fd, member, f"{job.root}/{target}") for member, target in zip(job.members, job.targets, strict=True)
+        ]
+    finally:
+        os.close(fd)

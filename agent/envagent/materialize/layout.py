@@ -1,0 +1,70 @@
+"""Where each file of a wheel lands, relative to a prefix (PEP 427 "Spread", PEP 491 data directories).
+
+    site-packages   lib/<library>/site-packages     purelib and platlib alike, as in every virtual environment
+    scripts         bin                             entry points win over a wheel's own script of the same name
+    headers         include/site/<library>/<name>   where pip and uv put them in a virtual environment
+    data            the prefix itself
+
+Pure: a wheel's members in, installed paths out. Invariant: no two of them are one path, and none leaves the prefix.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from envagent.errors import ArtifactRefused
+from envagent.materialize.paths import collision
+
+if TYPE_CHECKING:
+    from envagent.materialize.member import Member
+    from envagent.materialize.wheel import Wheel
+
+BIN = "bin"
+_INSTALLERS_OWN = ("INSTALLER", "REQUESTED", "direct_url.json")  # who installs writes these, not who builds
+
+
+class Placed(NamedTuple):
+    """A member and its path in the prefix; `is_script` says that its first line may need an interpreter."""
+
+    member: Member
+    path: str
+    is_script: bool
+
+
+def site_packages(library: str) -> str:
+    """The directory of importable things; `library` is the interpreter's own name of it, such as python3.11."""
+    return f"lib/{library}/site-packages"
+
+
+def spread(wheel: Wheel, library: str) -> list[Placed]:
+    """Every member and where it goes. Raises ArtifactRefused where the wheel leaves that open."""
+    schemes = {
+        "purelib": site_packages(library),
+        "platlib": site_packages(library),
+        "scripts": BIN,
+        "headers": f"include/site/{library}/{wheel.name}",
+        "data": "",
+    }
+    launchers = {point.name for point in wheel.entry_points}
+    ours = {f"{wheel.stem}.dist-info/{name}" for name in _INSTALLERS_OWN}
+    placed = [_placed(wheel, member, schemes) for member in wheel.members if member.path not in ours]
+    placed = [place for place in placed if not (place.is_script and place.path.removeprefix("bin/") in launchers)]
+    generated = [f"{BIN}/{name}" for name in sorted(launchers)]
+    if clash := collision([*(place.path for place in placed), *generated, record_path(wheel, library)]):
+        raise ArtifactRefused(wheel.filename, f"{clash[0]} and {clash[1]} would be the same installed file")
+    return placed
+
+
+def record_path(wheel: Wheel, library: str) -> str:
+    """Where the installed RECORD is."""
+    return f"{site_packages(library)}/{wheel.stem}.dist-info/RECORD"
+
+
+def _placed(wheel: Wheel, member: Member, schemes: dict[str, str]) -> Placed:
+    top, _, rest = member.path.partition("/")
+    if top != f"{wheel.stem}.data":
+        return Placed(member, f"{schemes['purelib']}/{member.path}", is_script=False)
+    scheme, _, path = rest.partition("/")
+    if scheme not in schemes or not path:
+        raise ArtifactRefused(wheel.filename, f"{member.path} is in no data directory that wheels have")
+    return Placed(member, f"{schemes[scheme]}/{path}".lstrip("/"), is_script=scheme == "scripts")

@@ -1,0 +1,209 @@
+"""Environments: assembled from trees under a temporary name, renamed into place, never edited afterwards.
+
+`materialize` is the way in. Invariants: a prefix with the mark (ready.py) is whole; the same plan again is a lookup;
+another plan, or a directory that is not ours, is refused and left alone; a failure or a kill -9 leaves no prefix and
+nothing that the next run does not sweep.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import secrets
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from envagent.errors import DiskRefused, PrefixRefused
+from envagent.materialize import venv
+from envagent.materialize.assemble import assemble
+from envagent.materialize.bytecode import find_bytecode, obtain_bytecode
+from envagent.materialize.progress import silent
+from envagent.materialize.ready import FOLDER, read_ready
+from envagent.materialize.trees import obtain_trees
+from envagent.materialize.verify import verify
+from envagent.store.flock import acquire, held
+from envagent.store.references import References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from envagent.materialize.link import LinkMode
+    from envagent.materialize.overlap import Clobber
+    from envagent.materialize.plan import Plan
+    from envagent.materialize.progress import Report
+    from envagent.store.node import NodeStore, Tree
+
+Bytecode = Literal["compile", "stored", "none"]
+"""Compile what the store lacks; link only what it has; or leave bytecode out."""
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the filesystem is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "the operation is not permitted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """An environment at `path`. `is_new` tells whether this call made it."""
+
+    path: Path
+    identity: str
+    is_new: bool
+    clobbers: tuple[Clobber, ...]
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.path / "bin" / "python"
+
+
+def materialize(
+    plan: Plan,
+    store: NodeStore,
+    prefix: Path,
+    *,
+    link_mode: LinkMode = "hardlink",
+    bytecode: Bytecode = "compile",
+    report: Report = silent,
+    cores: int = 0,
+) -> Prefix:
+    """Make the environment of `plan` at `prefix`, or find it there (blocking).
+
+    `cores` is how many to use, 0 for all. Raises ArtifactRefused, PrefixRefused or DiskRefused; then nothing is at
+    `prefix` that was not before. It does not wait for the disk: `NodeStore.settle` makes what it built durable.
+    """
+    place = _checked(prefix)
+    with _disk_errors_in_words():
+        if found := _existing(plan, store, place):
+            return found
+        plan.check()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with held(_lock_of(store, place)):
+            if found := _existing(plan, store, place):
+                return found
+            with store.in_use() as work:
+                trees = obtain_trees(plan, store, work, report, cores=cores)
+                compiled = _bytecode(plan, trees, store, work, report, bytecode)
+                made = _publish(plan, store, place, trees, compiled, link_mode)
+            store.sweep()
+            return made
+
+
+def name_in_journal(prefix: Path, identity: str) -> str:
+    """What the journal calls a prefix that is known to be on the disk."""
+    return f"prefix-{hashlib.sha256(str(prefix).encode()).hexdigest()[:32]}-{identity}"
+
+
+def _checked(prefix: Path) -> Path:
+    place = prefix.absolute()
+    if problem := venv.fault_of_path(place):
+        raise PrefixRefused(f"no environment can be made at {place}: {problem}", hint="choose another path")
+    return place
+
+
+def _existing(plan: Plan, store: NodeStore, place: Path) -> Prefix | None:
+    """The environment, where it is there already and right. Raises PrefixRefused where something else is."""
+    ready = read_ready(place)
+    if ready is None:
+        if place.is_symlink() or (place.exists() and not _is_empty_directory(place)):
+            raise PrefixRefused(
+                f"{place} exists and is not an environment made by envagent", hint="remove it or choose another path"
+            )
+        return None
+    if ready.identity != plan.identity:
+        raise PrefixRefused(
+            f"{place} holds another environment ({ready.identity[:12]}, not {plan.identity[:12]})",
+            hint="environments are never changed: remove it or choose another path",
+        )
+    if ready.boot != store.boot_id and not _survived(store, place, plan.identity):
+        return None
+    return Prefix(place, plan.identity, is_new=False, clobbers=tuple(ready.clobbers))
+
+
+def _survived(store: NodeStore, place: Path, identity: str) -> bool:
+    """Whether a prefix of before the last boot is whole; one that is not is moved out of the way."""
+    name = name_in_journal(place, identity)
+    if name in store.journal.names():
+        return True
+    if not verify(place):
+        store.journal.note([name])
+        return True
+    broken = place.with_name(_draft_name(place))
+    place.rename(broken)
+    shutil.rmtree(broken)
+    return False
+
+
+def _bytecode(
+    plan: Plan, trees: list[Tree], store: NodeStore, work: Path, report: Report, wanted: Bytecode
+) -> list[Tree | None]:
+    if wanted == "none":
+        return [None] * len(trees)
+    if wanted == "stored":
+        return find_bytecode(plan, store)
+    return list(obtain_bytecode(plan, trees, store, work, report))
+
+
+def _publish(
+    plan: Plan, store: NodeStore, place: Path, trees: list[Tree], compiled: list[Tree | None], mode: LinkMode
+) -> Prefix:
+    with _draft(place) as draft:
+        ready = assemble(plan, draft, place, trees, compiled, mode, boot=store.boot_id)
+        used = [*trees, *(tree for tree in compiled if tree)]
+        for tree in used:
+            store.touch(tree)
+        References(store.root).note_prefix(place, place / FOLDER, [tree.key for tree in used])
+        try:
+            draft.rename(place)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+            raise PrefixRefused(f"{place} was made by someone else meanwhile; it is left alone") from None
+    return Prefix(place, plan.identity, is_new=True, clobbers=tuple(ready.clobbers))
+
+
+@contextmanager
+def _draft(place: Path) -> Iterator[Path]:
+    """A directory beside the place, gone at the end unless it was renamed; those of dead processes go first."""
+    for orphan in place.parent.glob(_draft_name(place, "*")):
+        if lock := acquire(orphan, wait=False):
+            shutil.rmtree(orphan, ignore_errors=True)
+            lock.release()
+    draft = place.with_name(_draft_name(place))
+    draft.mkdir()
+    lock = acquire(draft)
+    assert lock is not None
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        lock.release()
+
+
+def _draft_name(place: Path, random: str = "") -> str:
+    # Not the name itself: that may be as long as names get.
+    return f".envmesh-{hashlib.sha256(place.name.encode()).hexdigest()[:12]}-{random or secrets.token_hex(4)}"
+
+
+def _lock_of(store: NodeStore, place: Path) -> Path:
+    return store.root / "locks" / f"prefix-{hashlib.sha256(str(place).encode()).hexdigest()}"
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
+
+
+@contextmanager
+def _disk_errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise DiskRefused(f"{error.filename or 'a file'} cannot be written: {_DISK[error.errno]}") from error

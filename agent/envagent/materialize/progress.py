@@ -1,0 +1,24 @@
+"""What `materialize` tells while it works: plain values to whoever draws bars or writes lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`name` is done, the `done`th of `total` in this stage."""
+
+    stage: Literal["unpack", "compile", "link"]
+    name: str
+    done: int
+    total: int
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Tell nobody."""

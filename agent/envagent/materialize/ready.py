@@ -1,0 +1,60 @@
+"""The mark of a finished prefix: `.envmesh/ready.json`, and the manifests that say what each of its files is.
+
+It is written last and arrives with the prefix by one rename, so where it is, everything is. It needs no store to be
+read: the manifests lie beside it, and their digests are in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from envagent.materialize.overlap import Clobber
+
+FOLDER = ".envmesh"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A tree in the prefix: `wheel` is its filename, `digest` the tree digest (hexadecimal)."""
+
+    wheel: str
+    key: str
+    digest: str
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What the prefix is. `own` are its own files (path to BLAKE3 in hexadecimal), `links` its symbolic links.
+
+    `absent` is bytecode of the store that was left out, for its source is another wheel's here.
+    """
+
+    identity: str
+    boot: str
+    parts: list[Part]
+    bytecode: list[Part]
+    own: dict[str, str]
+    links: dict[str, str]
+    absent: list[str]
+    clobbers: list[Clobber]
+
+    def write(self, prefix: Path) -> None:
+        """Mark a prefix that is not yet in its place."""
+        _place(prefix).write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def read_ready(prefix: Path) -> Ready | None:
+    """The mark of the prefix, None where it has none that can be read."""
+    try:
+        return msgspec.json.decode(_place(prefix).read_bytes(), type=Ready)
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+
+
+def manifest_path(prefix: Path, part: Part) -> Path:
+    """Where the prefix keeps the manifest of one of its trees."""
+    return prefix / FOLDER / part.key
+
+
+def _place(prefix: Path) -> Path:
+    return prefix / FOLDER / "ready.json"

@@ -1,0 +1,106 @@
+"""Whether a prefix still holds what it was made of: every file by its BLAKE3, against the manifests beside it.
+
+An edit through a hardlink reaches the store and every other environment with that file; this is how it is found.
+Files that appeared later (caches of the interpreter, notes of a person) are not looked at. It needs no store.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from blake3 import blake3
+
+from envagent.errors import PrefixRefused
+from envagent.materialize.ready import manifest_path, read_ready
+from envagent.store.manifest import Entry, Manifest, TornManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envagent.materialize.ready import Part, Ready
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """A file that is not what it was; `wheel` is the filename of the wheel it is from, "" for the prefix's own."""
+
+    path: str
+    what: Literal["missing", "edited", "mode"]
+    wheel: str = ""
+
+
+def verify(prefix: Path) -> list[Finding]:
+    """Everything that is missing or was edited, sorted (blocking). Raises PrefixRefused for what is no prefix."""
+    ready = read_ready(prefix)
+    if ready is None:
+        raise PrefixRefused(f"{prefix} is not an environment made by envagent")
+    findings = [Finding(path, "edited") for path, target in ready.links.items() if not _points(prefix / path, target)]
+    findings += [
+        Finding(path, "edited")
+        for path, digest in ready.own.items()
+        if _digest(prefix / path) != bytes.fromhex(digest)
+    ]
+    findings += check_files(prefix, _expected(prefix, ready, findings))
+    return sorted(findings)
+
+
+def check_files(root: Path, expected: Iterable[tuple[Entry, str]]) -> list[Finding]:
+    """Those of the files below `root` that are not as their entries say; each comes with its wheel's filename."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="verify") as threads:
+        found = threads.map(lambda each: _check(root, *each), expected)
+        return [finding for finding in found if finding]
+
+
+def _expected(prefix: Path, ready: Ready, findings: list[Finding]) -> list[tuple[Entry, str]]:
+    """What each path must be: the last tree that holds it decides, except for the prefix's own files."""
+    files: dict[str, tuple[Entry, str]] = {}
+    for part in [*ready.parts, *ready.bytecode]:
+        manifest = _manifest(prefix, part)
+        if manifest is None:
+            findings.append(Finding(str(manifest_path(prefix, part).relative_to(prefix)), "edited", part.wheel))
+            continue
+        files |= {entry.path: (entry, part.wheel) for entry in manifest.entries()}
+    elsewhere = {*ready.own, *ready.absent}
+    return [expected for path, expected in files.items() if path not in elsewhere]
+
+
+def _manifest(prefix: Path, part: Part) -> Manifest | None:
+    try:
+        manifest = Manifest.read(manifest_path(prefix, part))
+    except (TornManifest, FileNotFoundError):
+        return None
+    return manifest if manifest.digest.hex() == part.digest else None
+
+
+def _check(root: Path, entry: Entry, wheel: str) -> Finding | None:
+    path = f"{root}/{entry.path}"
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Finding(entry.path, "missing", wheel)
+    if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or _digest(Path(path)) != entry.digest:
+        return Finding(entry.path, "edited", wheel)
+    if bool(found.st_mode & 0o100) != entry.executable:
+        return Finding(entry.path, "mode", wheel)
+    return None
+
+
+def _digest(path: Path) -> bytes:
+    """The BLAKE3 of a file, or nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            content = blake3()
+            while data := file.read(1 << 20):
+                content.update(data)
+            return content.digest()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return b""
+
+
+def _points(path: Path, target: str) -> bool:
+    return path.is_symlink() and str(path.readlink()) == target

@@ -1,0 +1,111 @@
+"""What a tree holds, as one small file: linking, verifying and comparing trees neither walks nor parses them.
+
+A manifest lists directories (each after its parent) and files (by path) with size, executable bit and BLAKE3. Its
+bytes are canonical, so their BLAKE3 is the tree digest: two nodes that unpacked the same artifact hold the same
+digest. The file is the magic, the digest, the payload; a torn or edited manifest does not open.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_MAGIC = b"envmesh tree 1\n"
+_DIGEST_BYTES = 32
+
+
+class TornManifest(Exception):
+    """The bytes are not a manifest: cut off, edited, or of another version."""
+
+
+class Entry(NamedTuple):
+    """A regular file: `path` is relative to the tree, `size` is in bytes, `digest` is the BLAKE3 of its content."""
+
+    path: str
+    size: int
+    executable: bool
+    digest: bytes
+
+
+class _Columns(msgspec.Struct, frozen=True, array_like=True):
+    directories: list[str]
+    paths: list[str]
+    sizes: list[int]
+    executable: bytes
+    digests: bytes
+
+
+class Manifest:
+    """Immutable; made by `of` or `decode`."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    @classmethod
+    def of(cls, directories: Iterable[str], files: Iterable[Entry]) -> Manifest:
+        """The manifest of these, in whatever order they come."""
+        ordered = sorted(files)
+        columns = _Columns(
+            sorted(directories),
+            [entry.path for entry in ordered],
+            [entry.size for entry in ordered],
+            bytes(entry.executable for entry in ordered),
+            b"".join(entry.digest for entry in ordered),
+        )
+        return cls(msgspec.msgpack.encode(columns))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """Raises TornManifest."""
+        head = len(_MAGIC) + _DIGEST_BYTES
+        payload = data[head:]
+        if not data.startswith(_MAGIC) or data[len(_MAGIC) : head] != blake3(payload).digest():
+            raise TornManifest("this is not the manifest of a tree")
+        return cls(payload)
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Raises TornManifest; OSError passes."""
+        return cls.decode(path.read_bytes())
+
+    def encode(self) -> bytes:
+        """The bytes of the file."""
+        return _MAGIC + self.digest + self._payload
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The tree digest: BLAKE3 over all paths, sizes, modes and contents."""
+        return blake3(self._payload).digest()
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        return msgspec.msgpack.decode(self._payload, type=_Columns)
+
+    @property
+    def directories(self) -> list[str]:
+        """Every directory, each after its parent."""
+        return self._columns.directories
+
+    @property
+    def paths(self) -> list[str]:
+        """Every file, sorted."""
+        return self._columns.paths
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(self._columns.sizes)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file, sorted by path."""
+        columns = self._columns
+        for index, path in enumerate(columns.paths):
+            digest = columns.digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
+            yield Entry(path, columns.sizes[index], bool(columns.executable[index]), digest)
