@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SIDECAR_KEYS = ("core-metadata", "data-core-metadata", "data-dist-info-metadata", "dist-info-metadata")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PLAIN_URL = re.compile(
+    r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-\"$-~]*"
+)  # most, and quicker than taking it apart
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _encoder = msgspec.json.Encoder()
@@ -70,8 +73,23 @@ class ProjectFile:
     @property
     def sha256(self) -> str | None:
         """The lower-case hex digest; None when upstream gives none or something that is no SHA-256."""
-        digest = self.hashes.get("sha256", "")
-        return digest if _SHA256.fullmatch(digest) else None
+        return _sha256_of(self.hashes)
+
+
+class Link(msgspec.Struct, frozen=True):
+    """As much of a file as tells its bytes from others: cheap to decode, for looking at thousands."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+
+    @property
+    def sha256(self) -> str | None:
+        """As `ProjectFile.sha256`."""
+        return _sha256_of(self.hashes)
+
+
+_decode_link = msgspec.json.Decoder(Link).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,10 @@ class Page:
     def files(self) -> Iterator[ProjectFile]:
         """Every file in upstream's order, decoded one at a time."""
         return map(_decoded, self.entries)
+
+    def links(self) -> Iterator[Link]:
+        """Every file as a `Link`."""
+        return map(_decode_link, self.entries)
 
     def find(self, filename: str) -> ProjectFile | None:
         """The file of that name; the others are looked at no further than their names."""
@@ -119,6 +141,11 @@ def parse(body: bytes, *, content_type: str | None, url: str, project: str) -> P
     if first == b"<" or "html" in (content_type or "").lower():
         return _from_html(body, url, name)
     raise _bad(url, f"neither JSON nor HTML (content type: {content_type or 'none'})")
+
+
+def _sha256_of(hashes: Mapping[str, str]) -> str | None:
+    digest = hashes.get("sha256", "")
+    return digest if _SHA256.fullmatch(digest) else None
 
 
 def dump(page: Page) -> bytes:
@@ -244,6 +271,8 @@ def _canonical_entry(entry: dict[str, Any], base: str) -> dict[str, Any] | None:
 
 def _absolute(link: str, base: str) -> tuple[str, str]:
     """The absolute http(s) URL and the fragment cut off it; an empty URL when it cannot be fetched."""
+    if _PLAIN_URL.fullmatch(link):
+        return link, ""
     try:
         url, fragment = urldefrag(link if link.startswith(("https://", "http://")) else urljoin(base, link))
         parts = urlsplit(url)

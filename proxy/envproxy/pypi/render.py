@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _API_VERSION = re.compile(r"1\.([0-9]{1,3})")
 _NEWEST_MINOR = 4  # PEP 792
 _GZIP_LEVEL = 6
-_ZSTD_LEVEL = 6
+_ZSTD_LEVEL = 3
 _LARGE_BYTES = 1_000_000
 
 _encoder = msgspec.json.Encoder()

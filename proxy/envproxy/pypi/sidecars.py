@@ -210,5 +210,5 @@ def _is_metadata(body: bytes) -> bool:
 
 
 def _wheel_keys(source: str, page: Page) -> list[str]:
-    wheels = (file for file in page.files() if file.filename.endswith(".whl"))
+    wheels = (link for link in page.links() if link.filename.endswith(".whl"))
     return [wheel_key(source, wheel) for wheel in wheels]
