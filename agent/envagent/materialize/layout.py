@@ -2,7 +2,7 @@
 
     site-packages   lib/<library>/site-packages     purelib and platlib alike, as in every virtual environment
     scripts         bin                             entry points win over a wheel's own script of the same name
-    headers         include/site/<library>/<name>   where pip and uv put them in a virtual environment
+    headers         include/site/<library>/<name>   the normalized name, as uv does in a virtual environment
     data            the prefix itself
 
 Pure: a wheel's members in, installed paths out. Invariant: no two of them are one path, and none leaves the prefix.

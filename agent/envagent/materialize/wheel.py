@@ -63,14 +63,14 @@ class Promised:
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel that may be unpacked. `name` is as METADATA spells it, `stem` is that of its dist-info and data dirs.
+    """A wheel that may be unpacked. `stem` is that of its dist-info and data directories.
 
     `members` are the files to install, in the order of the archive, without RECORD.
     """
 
     path: Path
     filename: str
-    name: str
+    name: NormalizedName
     stem: str
     members: tuple[Member, ...]
     entry_points: tuple[EntryPoint, ...]
@@ -180,12 +180,13 @@ class _Inside:
         info = f"{stem}.dist-info"
         members = self._with_promises(info)
         self._check_format(info)
+        self._check_name(info)
         declared = f"{info}/entry_points.txt"
         try:
             points = scripts.entry_points(self._read(declared)) if declared in self._members else ()
         except ValueError as problem:
             raise _Fault(str(problem)) from None
-        return Wheel(path, filename, self._name(info), stem, members, points)
+        return Wheel(path, filename, self._promised.name, stem, members, points)
 
     def _stem(self) -> str:
         tops = {path.partition("/")[0] for path in self._members if "/" in path}
@@ -223,14 +224,11 @@ class _Inside:
         if version.partition(".")[0].strip() != "1":
             raise _Fault(f"it has the wheel format version {version!r}; 1 is known")
 
-    def _name(self, info: str) -> str:
+    def _check_name(self, info: str) -> None:
         headers = self._headers(f"{info}/METADATA")
         name, version = headers.get("Name", "").strip(), headers.get("Version", "").strip()
         if canonicalize_name(name) != self._promised.name or not self._is_version(version):
             raise _Fault(f"its METADATA is that of {name} {version}")
-        if fault(name) or "/" in name:
-            raise _Fault(f"its METADATA has the name {name!r}")
-        return name
 
     def _headers(self, path: str) -> dict[str, str]:
         head, _, _ = self._read(path).replace(b"\r\n", b"\n").partition(b"\n\n")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import msgspec
@@ -83,5 +84,5 @@ class _Child:
 
     def close(self) -> None:
         """Let it end."""
-        with self._process:
+        with suppress(BrokenPipeError), self._process:  # it may have ended by itself: a job was told so
             pass

@@ -27,7 +27,7 @@ def test_a_sound_wheel_is_read_with_its_name_members_and_entry_points(tmp_path):
     raw = RawWheel().add("demo_pkg/__init__.py", b"x = 1\n").add("demo_pkg/tool", b"#!/bin/sh\n", 0o755)
     raw.add(f"{raw.info}/entry_points.txt", b"[console_scripts]\ndemo = demo_pkg:main.run\n")
     wheel = read_wheel(raw.write(tmp_path), filename=raw.filename)
-    assert (wheel.name, wheel.stem, wheel.size) == ("demo_pkg", "demo_pkg-1.0", sum(m.size for m in wheel.members))
+    assert (wheel.name, wheel.stem, wheel.size) == ("demo-pkg", "demo_pkg-1.0", sum(m.size for m in wheel.members))
     assert [(m.path, m.executable) for m in wheel.members][:2] == [
         ("demo_pkg/__init__.py", False),
         ("demo_pkg/tool", True),
