@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from envproxy.pypi.page import Page, ProjectFile
 from fixtures.proxy import running_proxy
 from fixtures.upstream import Delay, FakeIndex, Gate, Status, Style
 from fixtures.wheels import Dist, make_sdist, make_wheel
@@ -241,8 +242,21 @@ async def test_a_removed_file_leaves_the_page_but_not_the_locks_that_name_it(
     assert (await ask(path_of(kept))).status == 404
 
 
+def spy_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The file names for which a page is searched from now on."""
+    searched: list[str] = []
+    find = Page.find
+
+    def spied(page: Page, filename: str) -> ProjectFile | None:
+        searched.append(filename)
+        return find(page, filename)
+
+    monkeypatch.setattr(Page, "find", spied)
+    return searched
+
+
 async def test_an_index_may_refuse_removed_files(
-    tmp_path: Path, upstream: FakeIndex, wheel: Dist, clock: FakeClock
+    tmp_path: Path, upstream: FakeIndex, wheel: Dist, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.add(make_wheel("alpha", "2.0"))
     async with (
@@ -250,7 +264,9 @@ async def test_an_index_may_refuse_removed_files(
         wire(proxy.url) as ask,
     ):
         await cache(ask, proxy, wheel)
-        assert (await ask(path_of(wheel))).status == 200
+        pages_searched = spy_on(monkeypatch)
+        assert [(await ask(path_of(wheel))).status for _ in range(3)] == [200] * 3
+        assert len(pages_searched) == 1
         assert (await ask(path_of(wheel) + ".metadata")).status == 200
         upstream.remove(wheel.filename)
         clock.advance(901)

@@ -168,16 +168,19 @@ async def test_a_known_absence_holds_during_an_outage_and_then_fades(
     assert (await ask("/pypi/main/simple/nobody/", JSON)).status == 503
 
 
-async def test_a_removal_that_we_know_of_is_not_undone_by_an_outage(
-    ask: Ask, upstream: FakeIndex, wheel: Dist, clock: FakeClock
+async def test_a_removal_that_we_know_of_is_undone_neither_by_an_outage_nor_by_a_restart(
+    tmp_path: Path, upstream: FakeIndex, wheel: Dist, clock: FakeClock
 ) -> None:
-    await ask(ALPHA, JSON)
-    upstream.remove_project("alpha")
-    clock.advance(901)
-    assert (await ask(ALPHA, JSON)).status == 404
-    await upstream.stop()
-    clock.advance(LONG_PAST_S)
-    assert (await ask(ALPHA, JSON)).status == 404
+    async with running_proxy(tmp_path, upstream=upstream, clock=clock) as proxy, wire(proxy.url) as ask:
+        await ask(ALPHA, JSON)
+        upstream.remove_project("alpha")
+        clock.advance(901)
+        assert (await ask(ALPHA, JSON)).status == 404
+        await upstream.stop()
+        clock.advance(LONG_PAST_S)
+        assert (await ask(ALPHA, JSON)).status == 404
+    async with running_proxy(tmp_path, upstream=upstream, clock=clock) as proxy, wire(proxy.url) as ask:
+        assert (await ask(ALPHA, JSON)).status == 404
 
 
 async def test_a_proxy_that_starts_without_network_serves_what_it_had(

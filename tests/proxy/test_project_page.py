@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import re
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -16,6 +17,7 @@ import pytest
 import zstandard
 
 from envproxy.pypi.index import RECHECK_S
+from envproxy.pypi.render import Encoding, Format, render_html
 from fixtures.proxy import running_proxy
 from fixtures.upstream import Delay, FakeIndex, RawBody, Status, Style
 from fixtures.wheels import Dist, make_sdist, make_wheel
@@ -290,13 +292,17 @@ async def test_a_refresh_is_conditional_and_a_304_keeps_the_etag(
 
 
 async def test_without_validators_upstream_a_change_is_found_by_content(
-    ask: Ask, alpha: Dist, upstream: FakeIndex, clock: FakeClock
+    ask: Ask, alpha: Dist, upstream: FakeIndex, clock: FakeClock, proxy: LocalProxy
 ) -> None:
     upstream.style = Style(validators=False)
     first = await ask(ALPHA, PIP)
+    found_at = clock()
     clock.advance(901)
     same = await ask(ALPHA, PIP)
     assert (same.cache, same.headers["ETag"]) == ("revalidated", first.headers["ETag"])
+    row = await proxy.parts.catalog.load_page("pypi", "alpha")
+    assert row is not None
+    assert (row.changed_at, row.checked_at) == (found_at, clock())
     clock.advance(901)
     upstream.yank(alpha.filename)
     changed = await ask(ALPHA, PIP)
@@ -341,6 +347,29 @@ async def test_twelve_at_once_on_a_cold_page_are_one_request_upstream_and_twelve
         body = decoded(answer.body, answer.headers.get("Content-Encoding"))
         assert alpha.filename.encode() in body
     assert upstream.count() == 1
+
+
+async def test_a_form_that_many_want_at_once_is_made_once(
+    alpha: Dist, proxy: LocalProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    all_want_it = threading.Event()
+
+    def slow(json_page: bytes) -> bytes:
+        made.append(json_page)
+        all_want_it.wait()
+        return render_html(json_page)
+
+    monkeypatch.setattr("envproxy.pypi.render.render_html", slow)
+    index, shelf = proxy.parts.indexes["main"], proxy.parts.shelf
+    ready, _ = await index.get("alpha")
+    held = shelf.nbytes
+    building = [asyncio.create_task(index.build("alpha", ready, Format.HTML, Encoding.GZIP)) for _ in range(12)]
+    await asyncio.sleep(0)
+    all_want_it.set()
+    [body] = {variant.body for variant in await asyncio.gather(*building)}
+    assert len(made) == 1
+    assert shelf.nbytes > held + len(body)
 
 
 async def test_what_was_evicted_from_memory_comes_back_without_upstream(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import resource
+import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -286,6 +289,20 @@ async def test_a_wheel_that_lies_about_its_name_has_no_metadata_and_is_announced
     before = upstream.count()
     assert (await ask(path_of(liar))).status == 404
     assert upstream.count() == before
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no-ranges"])
+async def test_a_wheel_without_metadata_is_announced_no_more(ask: Ask, upstream: FakeIndex, ranges: bool) -> None:
+    upstream.style = Style(sidecars="none", ranges=ranges)
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("alpha/__init__.py", b"")
+    bare = replace(make_wheel("alpha", "1.0"), data=empty.getvalue())
+    upstream.add(bare)
+    assert await announced(ask, bare) is True
+    answer = await ask(path_of(bare))
+    assert (answer.status, answer.json()["detail"]) == (404, f"{bare.filename} has no METADATA")
+    assert await announced(ask, bare) is None
 
 
 async def test_a_wheel_that_upstream_lacks_today_is_not_taken_for_one_without_metadata(
