@@ -138,8 +138,9 @@ def _row(place: Placed, library: str) -> record.Row:
 
 
 def _from_site(path: str, library: str) -> str:
-    site = f"{site_packages(library)}/"
-    return path.removeprefix(site) if path.startswith(site) else f"../../../{path}"
+    """The path as RECORD writes it: relative to site-packages."""
+    site = site_packages(library)
+    return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
 
 
 def _check_digest(source: WheelFile, digest: Future[list[bytes]]) -> None:

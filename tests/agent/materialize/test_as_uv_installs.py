@@ -115,20 +115,12 @@ def _by_uv(wheels: list[Path], folder: Path) -> Path:
 
 
 def _installed(prefix: Path) -> dict[str, tuple[bytes, bool]]:
-    ours = (
-        ".envmesh/",
-        "pyvenv.cfg",
-        ".gitignore",
-        ".lock",
-        "CACHEDIR.TAG",
-        "bin/activate",
-        "bin/Activate",
-        "bin/deact",
-    )
+    ours = (".envmesh/", "pyvenv.cfg", ".gitignore", ".lock", "CACHEDIR.TAG")
+    activation = ("bin/activate", "bin/Activate", "bin/deactivate", "bin/pydoc.bat")
     return {
         path: (b"" if path.startswith("bin/") else content, executable)
         for path, (content, executable) in tree(prefix).items()
-        if not path.startswith(ours) and path.rpartition("/")[2] not in _INSTALLERS
+        if not path.startswith(ours + activation) and path.rpartition("/")[2] not in _INSTALLERS
     }
 
 
@@ -155,7 +147,7 @@ def test_the_record_lists_what_that_of_uv_lists(tmp_path):
     rows = []
     for name in ("ours", "theirs"):
         lines = (tmp_path / name / site_packages() / raw.info / "RECORD").read_text().splitlines()
-        rows.append([line for line in lines if not any(f"{installer}," in line for installer in _INSTALLERS)])
+        rows.append({line for line in lines if not any(f"{installer}," in line for installer in _INSTALLERS)})
     assert rows[0] == rows[1]
 
 
