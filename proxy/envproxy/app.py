@@ -7,6 +7,8 @@ at start and no upstream is asked, so a proxy is ready at once, also without a n
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -51,6 +53,8 @@ from .trust import logins_of, no_login, tls_of
 LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI
 LAG_INTERVAL_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Parts:
@@ -87,7 +91,7 @@ def build(
     access = AccessLog(lines, "json" if config.log.format == "json" else "text") if lines is not None else None
     gate = _gate(config)
     app = web.Application(
-        middlewares=[observe(parts.metrics, access), problems, gate.middleware()],
+        middlewares=[observe(parts.metrics, access), problems, *gate.middlewares()],
         client_max_size=0,
     )
     app[PARTS] = parts
@@ -223,23 +227,35 @@ async def _network(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _look_around(parts: Parts) -> None:
-    """Notice what another process changed in the catalog, and keep the gauges of the store up to date."""
+    """Look once a while, for ever. A disk in trouble is said once, /readyz says it as long as it lasts."""
+    in_trouble = False
     while True:
-        if await parts.catalog.changes_elsewhere():
-            parts.shelf.forget()
-            parts.files.forget()
-            parts.conda.forget()
-        totals = await parts.catalog.totals()
-        parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
-        parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))
+        try:
+            await _look_once(parts)
+            in_trouble = False
+        except (OSError, sqlite3.Error) as error:
+            if not in_trouble:
+                _log.warning("the catalog or its disk cannot be looked at: %s", error)
+            in_trouble = True
         await asyncio.sleep(LOOK_AROUND_S)
 
 
-def _running(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[web.Application], AsyncIterator[None]]:
-    """A background task for as long as the application runs."""
+async def _look_once(parts: Parts) -> None:
+    """Notice what another process changed in the catalog, and keep the gauges of the store up to date."""
+    if await parts.catalog.changes_elsewhere():
+        parts.shelf.forget()
+        parts.files.forget()
+        parts.conda.forget()
+    totals = await parts.catalog.totals()
+    parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
+    parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))
 
-    async def context(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(work())
+
+def _running(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """A background task for as long as the application runs; should it end before, the loop's handler says why."""
+
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        task = app[PARTS].tasks.spawn(work(), name="background")
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

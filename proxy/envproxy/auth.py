@@ -70,8 +70,13 @@ class Gate:
             raise Forbidden(f"token {grant.name} may not {scope}", hint=f"add {scope!r} to its scopes")
         return grant.name
 
-    def middleware(self) -> Middleware:
-        """Demands the read scope for every GET and HEAD but those of probes; uploads ask for theirs themselves."""
+    def middlewares(self) -> list[Middleware]:
+        """None if everybody may read; else one that demands the read scope for each GET and HEAD but those of probes.
+
+        Uploads ask for their scope themselves.
+        """
+        if self._open_to_read:
+            return []
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -79,7 +84,7 @@ class Gate:
                 self.admit(credentials(request), "read")
             return await handler(request)
 
-        return gate
+        return [gate]
 
 
 def credentials(request: web.Request) -> str | None:

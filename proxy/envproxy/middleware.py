@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from envproxy.engine.prebuilt import Prebuilt
 from envproxy.logs import LineBuffer, instant, redact
 from envproxy.metrics import Metrics
 from envproxy.tallies import HttpTallies, route_label
@@ -52,37 +53,49 @@ class AccessLine(msgspec.Struct):
         """The path in ASCII; aiohttp's parser in Python, unlike the one in C, lets other bytes through."""
         return redact(self.path).encode("ascii", "backslashreplace").decode()
 
-    def fields(self) -> dict[str, object]:
-        """What comes after method, path and status; fields that say nothing are left out."""
-        fields: dict[str, object] = {
-            "route": self.route,
-            "bytes": self.size,
-            "seconds": round(self.seconds, 6),
-            "client": self.client,
-        }
-        if self.cache:
-            fields["cache"] = self.cache
-        if self.aborted:
-            fields["aborted"] = True
-        if _REQUEST_ID.fullmatch(self.request_id):
-            fields["request_id"] = self.request_id
-        return fields
+    @property
+    def has_request_id(self) -> bool:
+        """Whether the client named its request, in a way that fits into a line."""
+        return bool(self.request_id) and _REQUEST_ID.fullmatch(self.request_id) is not None
 
 
 class TextLine(AccessLine):
     """For people."""
 
     def __bytes__(self) -> bytes:
-        fields = "".join(f" {name}={value}" for name, value in self.fields().items())
-        return f"{instant(self.at)} INFO {LOGGER} {self.method} {self.shown_path()} {self.status}{fields}\n".encode()
+        extra = f" cache={self.cache}" if self.cache else ""
+        if self.aborted:
+            extra += " aborted=True"
+        if self.has_request_id:
+            extra += f" request_id={self.request_id}"
+        return (
+            f"{instant(self.at)} INFO {LOGGER} {self.method} {self.shown_path()} {self.status} route={self.route} "
+            f"bytes={self.size} seconds={round(self.seconds, 6)} client={self.client}{extra}\n"
+        ).encode()
 
 
 class JsonLine(AccessLine):
     """For machines."""
 
     def __bytes__(self) -> bytes:
-        head = {"time": instant(self.at), "level": "INFO", "logger": LOGGER, "method": self.method}
-        line = {**head, "path": self.shown_path(), "status": self.status, **self.fields()}
+        line: dict[str, object] = {
+            "time": instant(self.at),
+            "level": "INFO",
+            "logger": LOGGER,
+            "method": self.method,
+            "path": self.shown_path(),
+            "status": self.status,
+            "route": self.route,
+            "bytes": self.size,
+            "seconds": round(self.seconds, 6),
+            "client": self.client,
+        }
+        if self.cache:
+            line["cache"] = self.cache
+        if self.aborted:
+            line["aborted"] = True
+        if self.has_request_id:
+            line["request_id"] = self.request_id
         return msgspec.json.encode(line) + b"\n"
 
 
@@ -131,8 +144,8 @@ class Exchange:
         tallies.inflight[self._route] += 1
         self._started_at = timer()
 
-    def finish(self, _task: object) -> None:
-        """Count and log the exchange: a done callback of the task that answers the request."""
+    def finish(self, _task: object = None) -> None:
+        """Count and log the exchange, which is over."""
         seconds = self._timer() - self._started_at
         request, response, route = self._request, self.response, self._route
         # aiohttp sets body_length (headers included) when it has written the end of the body.
@@ -154,17 +167,26 @@ def observe(
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange = Exchange(request, metrics.http, access, timer)
-        task = asyncio.current_task()  # aiohttp runs each request in a task of its own
-        assert task is not None
-        task.add_done_callback(exchange.finish)
         try:
             response = exchange.response = await handler(request)
-        except web.HTTPException as redirect:
-            exchange.response = redirect
+        except BaseException as error:
+            exchange.response = error if isinstance(error, web.HTTPException) else None
+            _when_over(exchange)
             raise
+        if isinstance(response, Prebuilt):
+            response.when_sent = exchange.finish
+        else:
+            _when_over(exchange)
         return response
 
     return observed
+
+
+def _when_over(exchange: Exchange) -> None:
+    """An answer is over when its task is: aiohttp runs each request in a task of its own."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.add_done_callback(exchange.finish)
 
 
 def _body_bytes(request: web.Request, response: web.StreamResponse) -> int:

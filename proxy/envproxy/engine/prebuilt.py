@@ -8,7 +8,7 @@ second and written with the body in one piece. Only for keep-alive HTTP/1.1: eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -40,17 +40,22 @@ class Prebuilt(web.StreamResponse):
     """A whole answer: `head` from `render_head`, and the body that it announces (b"" for HEAD and 304)."""
 
     def __init__(self, status: int, head: bytes, body: bytes, *, cache: str) -> None:
-        """`cache` is what the access log shows as the cache's result; what is sent stands in `head`."""
+        """`cache` is what the access log shows as the cache's result; what is sent stands in `head`.
+
+        `when_sent` is called when it is, or when the client turned out to be gone.
+        """
         super().__init__(status=status)
         self.headers["X-Envmesh-Cache"] = cache
         self._head = head
         self._payload = body
         self._to: web.BaseRequest | None = None
+        self._is_sent = False
+        self.when_sent: Callable[[], None] = _nothing
 
     @property
     def body_length(self) -> int:
         """Bytes written, head included (as aiohttp counts it); 0 before that."""
-        return len(self._head) + len(self._payload) if self._to is not None else 0
+        return len(self._head) + len(self._payload) if self._is_sent else 0
 
     @property
     def content_length(self) -> int:
@@ -70,16 +75,23 @@ class Prebuilt(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Write it all; called by aiohttp. Raises ConnectionResetError if the client is gone."""
         assert self._to is not None, "prepare() comes first"
-        transport = self._to.transport
+        try:
+            await self._write(self._to)
+            self._is_sent = True
+        finally:
+            self.when_sent()
+
+    async def _write(self, to: web.BaseRequest) -> None:
+        transport = to.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         if not self._payload:
             transport.write(self._head)
         elif len(self._payload) <= _PIECE_BYTES:
             transport.writelines((self._head, self._payload))
-            await self._to.writer.drain()
+            await to.writer.drain()
         else:
-            await self._write_in_pieces(transport, self._to.writer)
+            await self._write_in_pieces(transport, to.writer)
 
     async def _write_in_pieces(self, transport: asyncio.WriteTransport, writer: AbstractStreamWriter) -> None:
         transport.write(self._head)
@@ -87,3 +99,7 @@ class Prebuilt(web.StreamResponse):
         for start in range(0, len(body), _PIECE_BYTES):
             transport.write(body[start : start + _PIECE_BYTES])
             await writer.drain()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -63,7 +63,7 @@ def choose_encoding(accept_encoding: str | None) -> Encoding:
 
 def matches(if_none_match: str, etag: str) -> bool:
     """Whether If-None-Match names the entity tag, compared weakly (RFC 9110, 13.1.2): then the answer is 304."""
-    if if_none_match.strip() == "*":
+    if if_none_match == etag or if_none_match.strip() == "*":
         return True
     return etag.removeprefix("W/") in _ENTITY_TAG.findall(if_none_match)
 

@@ -165,7 +165,8 @@ class PypiRoutes:
         known = sent.get("If-None-Match")
         status = 304 if known is not None and matches(known, variant.etag) else 200
         body = variant.body if status == 200 and request.method != "HEAD" else b""
-        self._metrics.bytes_served[("memory",)].inc(len(body))
+        if body:
+            self._metrics.bytes_served[("memory",)].inc(len(body))
         if suits(request):
             return Prebuilt(status, self._head(index, ready, variant, status, result), body, cache=result)
         return web.Response(
