@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from fixtures.wire import JSON, wire
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from envproxy.engine.catalog import BlobKind
     from fixtures.wire import Ask
 
 ALPHA = "/pypi/main/simple/alpha/"
@@ -49,6 +51,36 @@ async def test_a_catalog_that_is_broken_unreadies(ask: Ask, proxy: LocalProxy) -
     await proxy.parts.catalog._write("DROP TABLE blobs")
     ready = await ask("/readyz")
     assert (ready.status, ready.json()["reason"]) == (503, "the catalog is not usable: no such table: blobs")
+
+
+async def test_looking_around_goes_on_after_trouble_with_the_catalog(
+    tmp_path: Path, upstream: FakeIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("envproxy.app.LOOK_AROUND_S", 0.0)
+    async with running_proxy(tmp_path, upstream=upstream) as proxy:
+        catalog, looks = proxy.parts.catalog, asyncio.Queue[bool]()
+        totals = catalog.totals
+
+        async def watched() -> dict[BlobKind, tuple[int, int]]:
+            try:
+                found = await totals()
+            except sqlite3.Error:
+                looks.put_nowait(False)
+                raise
+            looks.put_nowait(True)
+            return found
+
+        monkeypatch.setattr(catalog, "totals", watched)
+        assert await looks.get()
+        await catalog._write("ALTER TABLE blobs RENAME TO elsewhere")
+        for _ in range(2):
+            while await looks.get():
+                pass
+        await catalog._write("ALTER TABLE elsewhere RENAME TO blobs")
+        while not await looks.get():
+            pass
+    said = [record.message for record in caplog.records if record.name == "envproxy.app"]
+    assert said == ["the catalog or its disk cannot be looked at: no such table: blobs"]
 
 
 @pytest.mark.parametrize("state", ["starting", "draining"])
