@@ -24,6 +24,7 @@ MAX_ONE_SHOT_BYTES = 16 << 20
 """Above this a member is streamed: memory stays bounded by it and by the number of workers."""
 
 _STREAM_BYTES = 1 << 20
+_EXTRA_BYTES = 64  # what the extra field of a local header is likely to be shorter than
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature ... length of the name, length of the extra field
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
@@ -32,7 +33,7 @@ class Damaged(Exception):
     """The member is not what the zip directory or RECORD says; the message is for a person and names it."""
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True):
+class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file of an archive. Offsets and sizes are in bytes, `raw_name` is as written in the zip.
 
     `algorithm` and `digest` are RECORD's promise, both empty for the few files that go without.
@@ -80,15 +81,23 @@ def write(fd: int, member: Member, target: str) -> bytes:
 
 
 def _content(fd: int, member: Member) -> bytes | bytearray:
-    return inflate(member, os.pread(fd, member.compressed, _data_offset(fd, member)))
+    """The content, by one read of the local header and the bytes after it, or two where the extra field is long."""
+    block = memoryview(os.pread(fd, member.end - member.offset + _EXTRA_BYTES, member.offset))
+    start = _data_offset(block, member)
+    packed = block[start : start + member.compressed]
+    if len(packed) < member.compressed:
+        packed = memoryview(os.pread(fd, member.compressed, member.offset + start))
+    return inflate(member, packed)
 
 
-def inflate(member: Member, packed: bytes) -> bytes | bytearray:
+def inflate(member: Member, packed: memoryview) -> bytes | bytearray:
     """The content of a member given its bytes in the archive, length and CRC-32 checked. Raises Damaged."""
     if len(packed) != member.compressed:
         raise Damaged(f"{member.path} is cut off")
-    data: bytes | bytearray = packed
-    if member.deflated:
+    data: bytes | bytearray
+    if not member.deflated:
+        data = bytes(packed)
+    else:
         try:
             data = deflate.deflate_decompress(packed, member.size)
         except (deflate.DeflateError, ValueError) as error:
@@ -104,18 +113,18 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
-def _data_offset(fd: int, member: Member) -> int:
-    """Where the bytes start: the local header must name the same file as the directory does."""
-    header = os.pread(fd, _LOCAL_HEADER.size + len(member.raw_name), member.offset)
+def _data_offset(header: bytes | memoryview, member: Member) -> int:
+    """Where the bytes start, from the local header: it must name the same file as the directory does."""
     if len(header) < _LOCAL_HEADER.size:
         raise Damaged(f"{member.path} is cut off")
     signature, name_length, extra_length = _local_header(header)
-    if signature != _LOCAL_SIGNATURE or name_length != len(member.raw_name) or header[30:] != member.raw_name:
+    name = header[_LOCAL_HEADER.size : _LOCAL_HEADER.size + len(member.raw_name)]
+    if signature != _LOCAL_SIGNATURE or name_length != len(member.raw_name) or name != member.raw_name:
         raise Damaged(f"{member.path} has another name in the archive's directory than before its bytes")
-    return member.offset + _LOCAL_HEADER.size + name_length + extra_length
+    return _LOCAL_HEADER.size + name_length + extra_length
 
 
-def _local_header(header: bytes) -> tuple[bytes, int, int]:
+def _local_header(header: bytes | memoryview) -> tuple[bytes, int, int]:
     return _LOCAL_HEADER.unpack_from(header)
 
 
@@ -138,7 +147,8 @@ def _write_stream(fd: int, member: Member, out: int) -> bytes:
 
 
 def _inflated(fd: int, member: Member) -> Iterator[bytes]:
-    start = _data_offset(fd, member)
+    header = os.pread(fd, _LOCAL_HEADER.size + len(member.raw_name), member.offset)
+    start = member.offset + _data_offset(header, member)
     stream = isal_zlib.decompressobj(wbits=-15) if member.deflated else None
     for position in range(0, member.compressed, _STREAM_BYTES):
         packed = os.pread(fd, min(_STREAM_BYTES, member.compressed - position), start + position)

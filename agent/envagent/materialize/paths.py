@@ -49,26 +49,17 @@ def collision(paths: Iterable[str]) -> tuple[str, str] | None:
         if folded in seen:
             return seen[folded], path
         seen[folded] = path
-    parents = {parent for folded in seen for parent in ancestors(folded)}
-    for folded in parents & seen.keys():
+    for folded in seen.keys() & set(directories(seen)):
         inside = next(path for other, path in seen.items() if other.startswith(f"{folded}/"))
         return seen[folded], inside
     return None
-
-
-def ancestors(path: str) -> Iterable[str]:
-    """Every directory above a relative path, deepest first."""
-    while (cut := path.rfind("/")) > 0:
-        path = path[:cut]
-        yield path
 
 
 def directories(paths: Iterable[str]) -> list[str]:
     """Every directory that the paths need, each after the one that holds it."""
     needed: set[str] = set()
     for path in paths:
-        for parent in ancestors(path):
-            if parent in needed:
-                break
+        parent = path
+        while (cut := parent.rfind("/")) > 0 and (parent := parent[:cut]) not in needed:
             needed.add(parent)
     return sorted(needed)

@@ -6,6 +6,7 @@ scale for large ones. Jobs are taken in the order of submission, so who submits 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _COMMAND = (sys.executable, "-P", "-m", "envagent.materialize.worker")
+# Give glibc's malloc no reason to return each member's buffer to the kernel: every page of the next would be a fault.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 class Workers:
@@ -67,7 +70,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_KEEP_MEMORY}
         )
         self._answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envagent.errors import ArtifactRefused
+from envagent.materialize import member
 from envagent.materialize.member import Damaged, write
 from envagent.materialize.wheel import Bounds, read_wheel
 from fixtures.raw_wheels import RawWheel
@@ -187,12 +188,14 @@ def test_a_truncated_wheel_is_refused_wherever_it_ends(tmp_path):
 _SOUND = RawWheel().add("demo_pkg/a.py", b"x = 1\n" * 40).add("demo_pkg/b.bin", bytes(range(256)))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("one_shot", [1 << 20, 0], ids=["in one call", "streamed"])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.tuples(st.integers(0, len(_SOUND.bytes()) - 1), st.binary(min_size=1, max_size=6)), max_size=6),
     cut=st.integers(0, 64),
 )
-def test_a_damaged_wheel_is_refused_or_unpacks_to_what_record_promises(tmp_path, edits, cut):
+def test_a_damaged_wheel_is_refused_or_unpacks_to_what_record_promises(tmp_path, monkeypatch, one_shot, edits, cut):
+    monkeypatch.setattr(member, "MAX_ONE_SHOT_BYTES", one_shot)
     data = bytearray(_SOUND.bytes())
     for position, patch in edits:
         data[position : position + len(patch)] = patch
@@ -216,14 +219,14 @@ def _unpack_or_refuse(path, folder) -> None:
         return
     promised = {name: content for name, content, _ in _SOUND.members()}
     fd = os.open(path, os.O_RDONLY)
-    for member in wheel.members:
+    for each in wheel.members:
         target = folder / "unpacked"
         target.unlink(missing_ok=True)
         try:
-            write(fd, member, str(target))
+            write(fd, each, str(target))
         except Damaged:
             continue
-        assert target.read_bytes() == promised.get(member.path, target.read_bytes())
+        assert target.read_bytes() == promised[each.path]
     os.close(fd)
 
 
