@@ -18,9 +18,9 @@ from envagent.errors import ArtifactRefused
 from envagent.materialize import record
 from envagent.materialize.job import Digest, Unpack
 from envagent.materialize.layout import BIN, Placed, record_path, site_packages, spread
-from envagent.materialize.member import Damaged, read
+from envagent.materialize.member import Damaged, read, starts_with
 from envagent.materialize.paths import directories
-from envagent.materialize.scripts import launcher, with_interpreter
+from envagent.materialize.scripts import SHEBANG, launcher, with_interpreter
 from envagent.materialize.wheel import Wheel, read_wheel
 from envagent.store.manifest import Entry, Manifest
 
@@ -42,7 +42,7 @@ def start(source: WheelFile, library: str, build: Build, workers: Workers) -> Un
     digest = workers.submit(Digest(str(source.path)))
     try:
         wheel = read_wheel(source.path, filename=source.filename)
-        placed = spread(wheel, library)
+        placed = _spread(wheel, library)
         for directory in _directories(wheel, placed, library):
             (build.files / directory).mkdir()
     except ArtifactRefused:
@@ -98,6 +98,14 @@ class Unpacking:
         target.write_bytes(data)
         target.chmod(0o555 if executable else 0o444)
         return Entry(path, len(data), executable, blake3(data).digest())
+
+
+def _spread(wheel: Wheel, library: str) -> list[Placed]:
+    with wheel.path.open("rb") as file:
+        try:
+            return spread(wheel, library, lambda member: starts_with(file.fileno(), member, SHEBANG))
+        except Damaged as damaged:
+            raise ArtifactRefused(wheel.filename, str(damaged)) from None
 
 
 def _units(placed: list[Placed]) -> Iterator[list[Placed]]:

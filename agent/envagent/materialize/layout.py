@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from envagent.errors import ArtifactRefused
 from envagent.materialize.paths import collision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from envagent.materialize.member import Member
     from envagent.materialize.wheel import Wheel
 
@@ -24,7 +28,7 @@ _INSTALLERS_OWN = ("INSTALLER", "REQUESTED", "direct_url.json")  # who installs 
 
 
 class Placed(NamedTuple):
-    """A member and its path in the prefix; `is_script` says that its first line may need an interpreter."""
+    """A member and its path in the prefix; `is_script` says that its first line names the interpreter to fill in."""
 
     member: Member
     path: str
@@ -36,8 +40,11 @@ def site_packages(library: str) -> str:
     return f"lib/{library}/site-packages"
 
 
-def spread(wheel: Wheel, library: str) -> list[Placed]:
-    """Every member and where it goes. Raises ArtifactRefused where the wheel leaves that open."""
+def spread(wheel: Wheel, library: str, is_python_script: Callable[[Member], bool]) -> list[Placed]:
+    """Every member and where it goes; `is_python_script` is asked of those in the scripts directory.
+
+    Raises ArtifactRefused where the wheel leaves that open.
+    """
     schemes = {
         "purelib": site_packages(library),
         "platlib": site_packages(library),
@@ -45,12 +52,18 @@ def spread(wheel: Wheel, library: str) -> list[Placed]:
         "headers": f"include/site/{library}/{wheel.name}",
         "data": "",
     }
-    launchers = {point.name for point in wheel.entry_points}
     ours = {f"{wheel.stem}.dist-info/{name}" for name in _INSTALLERS_OWN}
-    placed = [_placed(wheel, member, schemes) for member in wheel.members if member.path not in ours]
-    placed = [place for place in placed if not (place.is_script and place.path.removeprefix("bin/") in launchers)]
-    generated = [f"{BIN}/{name}" for name in sorted(launchers)]
-    if clash := collision([*(place.path for place in placed), *generated, record_path(wheel, library)]):
+    generated = {f"{BIN}/{point.name}" for point in wheel.entry_points}
+    placed = []
+    for member in wheel.members:
+        if member.path in ours:
+            continue
+        scheme, path = _installed(wheel, member, schemes)
+        if scheme != "scripts":
+            placed.append(Placed(member, path, is_script=False))
+        elif path not in generated:
+            placed.append(Placed(replace(member, executable=True), path, is_script=is_python_script(member)))
+    if clash := collision([*(place.path for place in placed), *sorted(generated), record_path(wheel, library)]):
         raise ArtifactRefused(wheel.filename, f"{clash[0]} and {clash[1]} would be the same installed file")
     return placed
 
@@ -60,11 +73,12 @@ def record_path(wheel: Wheel, library: str) -> str:
     return f"{site_packages(library)}/{wheel.stem}.dist-info/RECORD"
 
 
-def _placed(wheel: Wheel, member: Member, schemes: dict[str, str]) -> Placed:
+def _installed(wheel: Wheel, member: Member, schemes: dict[str, str]) -> tuple[str, str]:
+    """The scheme that a member is in, and its path in the prefix."""
     top, _, rest = member.path.partition("/")
     if top != f"{wheel.stem}.data":
-        return Placed(member, f"{schemes['purelib']}/{member.path}", is_script=False)
+        return "purelib", f"{schemes['purelib']}/{member.path}"
     scheme, _, path = rest.partition("/")
     if scheme not in schemes or not path:
         raise ArtifactRefused(wheel.filename, f"{member.path} is in no data directory that wheels have")
-    return Placed(member, f"{schemes[scheme]}/{path}".lstrip("/"), is_script=scheme == "scripts")
+    return scheme, f"{schemes[scheme]}/{path}".lstrip("/")

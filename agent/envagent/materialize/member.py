@@ -24,6 +24,7 @@ MAX_ONE_SHOT_BYTES = 16 << 20
 """Above this a member is streamed: memory stays bounded by it and by the number of workers."""
 
 _STREAM_BYTES = 1 << 20
+_HEAD_BYTES = 4 << 10
 _EXTRA_BYTES = 64  # what the extra field of a local header is likely to be shorter than
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature ... length of the name, length of the extra field
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -61,6 +62,18 @@ def read(fd: int, member: Member) -> bytes:
     data = _content(fd, member)
     _check_promise(member, data)
     return bytes(data)
+
+
+def starts_with(fd: int, member: Member, prefix: bytes) -> bool:
+    """Whether the content starts so; nothing of it is checked. Raises Damaged; OSError passes."""
+    block = os.pread(fd, min(member.end - member.offset, _HEAD_BYTES) + _EXTRA_BYTES, member.offset)
+    packed = block[_data_offset(block, member) :][: member.compressed]
+    if not member.deflated:
+        return packed.startswith(prefix)
+    try:
+        return isal_zlib.decompressobj(wbits=-15).decompress(packed, len(prefix)) == prefix
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls it an instance
+        raise Damaged(f"{member.path} does not inflate ({error})") from None
 
 
 def write(fd: int, member: Member, target: str) -> bytes:

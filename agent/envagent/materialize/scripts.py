@@ -16,6 +16,9 @@ from importlib.metadata import EntryPoint
 GROUPS = ("console_scripts", "gui_scripts")
 """The groups that become scripts; on POSIX both alike (entry points specification)."""
 
+SHEBANG = b"#!python"
+"""How a script begins that wants its first line replaced; #!pythonw does, too (PEP 427)."""
+
 _HERE = '"$(dirname -- "$(realpath -- "$0")")/python"'
 _LAUNCHER = """\
 #!/bin/sh
@@ -26,7 +29,7 @@ from {module} import {first}
 if __name__ == "__main__":
     sys.exit({attr}())
 """
-_SHEBANG = f'#!/usr/bin/env -S sh -c \'exec {_HERE} "$0" "$@"\''.encode()
+_OWN_LINE = f'#!/usr/bin/env -S sh -c \'exec {_HERE} "$0" "$@"\''.encode()
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
@@ -66,8 +69,6 @@ def launcher(point: EntryPoint) -> bytes:
 
 
 def with_interpreter(script: bytes) -> bytes:
-    """A wheel's own script, its `#!python` line made to run the interpreter of the prefix it is in (PEP 427)."""
-    if not script.startswith(b"#!python"):
-        return script
+    """A wheel's own script that starts with SHEBANG, made to run the interpreter of the prefix it is in."""
     _, newline, body = script.partition(b"\n")
-    return _SHEBANG + newline + body
+    return _OWN_LINE + newline + body
