@@ -1,4 +1,5 @@
-"""The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy.
+"""The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy, and a Conda
+environment made by py-rattler.
 
 For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream
 that does not exist). Clients start without caches of their own each time. Prints where every file came from.
@@ -6,6 +7,7 @@ that does not exist). Clients start without caches of their own each time. Print
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conda_environment import CONDA_FORGE, Channel, create, is_reachable, stand_in
 from rich.console import Console
 from rich.table import Table
 from uv import find_uv_bin
@@ -85,7 +88,12 @@ def measured(client: str, phase: str, base: str, room: Path) -> Row:
     """One install, and what it made the proxy do."""
     before, began = stats(base), time.perf_counter()
     install(client, base, room / f"{client}-{phase}")
-    seconds, after = time.perf_counter() - began, stats(base)
+    return row(client, phase, began, before, stats(base))
+
+
+def row(client: str, phase: str, began: float, before: dict[str, Any], after: dict[str, Any]) -> Row:
+    """What happened between two statistics."""
+    seconds = time.perf_counter() - began
     cached, fetched = (files(after, result) - files(before, result) for result in ("hit", "miss"))
     asked = sum(after["upstream_requests"].values()) - sum(before["upstream_requests"].values())
     megabytes = (sum(after["upstream_bytes"].values()) - sum(before["upstream_bytes"].values())) / 1e6
@@ -104,22 +112,53 @@ def run(room: Path) -> list[Row]:
     return rows
 
 
-def show(rows: list[Row]) -> None:
+async def conda(room: Path, console: Console) -> list[Row]:
+    """Environments on three machines that know nothing of each other: proxy cold, warm, and cut off."""
+    with proxy(room / "data-forge") as base:
+        if await is_reachable(base, CONDA_FORGE, room / "probe"):
+            return await conda_rows(room, CONDA_FORGE)
+    console.print("conda-forge cannot be reached from here: a channel of real packages on this machine stands in.")
+    async with stand_in() as channel:
+        rows = await conda_rows(room, channel)
+    await asyncio.sleep(0.2)  # py-rattler's runtime closes down; an interpreter that ends under it can crash
+    return rows
+
+
+async def conda_rows(room: Path, channel: Channel) -> list[Row]:
+    """The environments, from one channel."""
+    rows = []
+    for phase in ("cold", "warm", "cut off"):
+        upstream = NOWHERE if phase == "cut off" else channel.url
+        with proxy(room / "data-conda", **{channel.variable: upstream}) as base:
+            before, began = await asyncio.to_thread(stats, base), time.perf_counter()
+            await create(base, channel, room / f"machine-{phase}")
+            rows.append(row("py-rattler", phase, began, before, await asyncio.to_thread(stats, base)))
+    return rows
+
+
+def show(title: str, rows: list[Row], console: Console) -> None:
     """The table."""
-    table = Table(title=f"{PROJECT} and its dependencies, through envproxy")
+    table = Table(title=title)
     for heading in ("client", "proxy is", "seconds", "files from cache", "files from upstream", "upstream requests",
                     "MB from upstream"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading in ("client", "proxy is") else "right")
-    for row in rows:
+        is_name = heading in ("client", "proxy is")
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
+    for one in rows:
         table.add_row(
-            row.client, row.phase, f"{row.seconds:.1f}", str(row.cached), str(row.fetched), str(row.upstream),
-            f"{row.megabytes:.1f}",
+            one.client, one.phase, f"{one.seconds:.1f}", str(one.cached), str(one.fetched), str(one.upstream),
+            f"{one.megabytes:.1f}",
         )  # fmt: skip
-    console = Console()
     console.print(table)
-    console.print("Warm installs asked upstream for nothing; the last ones ran with no upstream at all.")
+
+
+def main(room: Path) -> None:
+    """All of it."""
+    console = Console()
+    show(f"{PROJECT} and its dependencies, through envproxy", run(room), console)
+    show("a Conda environment, through envproxy", asyncio.run(conda(room, console)), console)
+    console.print("Warm installs fetched nothing from upstream; the last ones ran with no upstream at all.")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="envmesh-demo-") as directory:
-        show(run(Path(directory)))
+        main(Path(directory))

@@ -93,6 +93,8 @@ def _announce(config: Config, runner: web.AppRunner) -> None:
     shown = f"[{host}]" if ":" in host else host
     for name in config.pypi.indexes:
         sys.stdout.write(f"serving index {name} on http://{shown}:{port}/pypi/{name}/simple/\n")
+    for name in (*config.conda.channels, *config.conda.hosted):
+        sys.stdout.write(f"serving channel {name} on http://{shown}:{port}/conda/{name}\n")
     sys.stdout.flush()
 
 
