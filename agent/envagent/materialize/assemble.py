@@ -13,8 +13,7 @@ from blake3 import blake3
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize import record, venv
-from envagent.materialize.bytecode import compiled_path
-from envagent.materialize.layout import site_packages
+from envagent.materialize.layout import compiled_path, site_packages
 from envagent.materialize.link import link_files, make_directories
 from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.paths import directories

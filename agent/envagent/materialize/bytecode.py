@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from blake3 import blake3
 
 from envagent.errors import PrefixRefused
-from envagent.materialize.layout import site_packages
+from envagent.materialize.layout import compiled_path, site_packages
 from envagent.materialize.paths import directories
 from envagent.materialize.progress import Progress
 from envagent.store.manifest import Entry, Manifest
@@ -39,23 +39,12 @@ _TIMEOUT_S = 600
 _T = TypeVar("_T")
 
 
-def compiled_path(source: str, cache_tag: str) -> str:
-    """Where the bytecode of a module belongs (PEP 3147)."""
-    folder, _, name = source.rpartition("/")
-    return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc".lstrip("/")
-
-
-def find_bytecode(plan: Plan, store: NodeStore) -> list[Tree | None]:
-    """The tree of compiled modules of every wheel that the store has one of, in the plan's order."""
-    return [store.find(plan.bytecode_key(wheel)) for wheel in plan.wheels]
-
-
 def obtain_bytecode(plan: Plan, trees: list[Tree], store: NodeStore, work: Path, report: Report) -> list[Tree]:
     """The tree of compiled modules of every wheel, in the plan's order; `trees` are the wheels' own.
 
     What another process is compiling is waited for. Raises PrefixRefused where the interpreter cannot compile.
     """
-    found = find_bytecode(plan, store)
+    found = [store.find(plan.bytecode_key(wheel)) for wheel in plan.wheels]
     missing = [index for index, tree in enumerate(found) if tree is None]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="compile") as threads:
         compiler = _Compiler(plan, store, work, threads)

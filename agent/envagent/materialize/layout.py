@@ -40,6 +40,12 @@ def site_packages(library: str) -> str:
     return f"lib/{library}/site-packages"
 
 
+def compiled_path(source: str, cache_tag: str) -> str:
+    """Where the bytecode of a module belongs (PEP 3147)."""
+    folder, _, name = source.rpartition("/")
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc".lstrip("/")
+
+
 def spread(wheel: Wheel, library: str, is_python_script: Callable[[Member], bool]) -> list[Placed]:
     """Every member and where it goes; `is_python_script` is asked of those in the scripts directory.
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
-from envagent.materialize.wheel import promised_by
+from envagent.materialize.wheel_name import promised_by
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Literal
 from envagent.errors import DiskRefused, PrefixRefused
 from envagent.materialize import venv
 from envagent.materialize.assemble import assemble
-from envagent.materialize.bytecode import find_bytecode, obtain_bytecode
 from envagent.materialize.progress import silent
 from envagent.materialize.ready import FOLDER, read_ready
 from envagent.materialize.trees import obtain_trees
-from envagent.materialize.verify import verify
 from envagent.store.flock import acquire, held
 from envagent.store.references import References
 
@@ -128,6 +126,8 @@ def _existing(plan: Plan, store: NodeStore, place: Path) -> Prefix | None:
 
 def _survived(store: NodeStore, place: Path, identity: str) -> bool:
     """Whether a prefix of before the last boot is whole; one that is not is moved out of the way."""
+    from envagent.materialize.verify import verify  # noqa: PLC0415  # once per boot
+
     name = name_in_journal(place, identity)
     if name in store.journal.names():
         return True
@@ -143,10 +143,11 @@ def _survived(store: NodeStore, place: Path, identity: str) -> bool:
 def _bytecode(
     plan: Plan, trees: list[Tree], store: NodeStore, work: Path, report: Report, wanted: Bytecode
 ) -> list[Tree | None]:
-    if wanted == "none":
-        return [None] * len(trees)
-    if wanted == "stored":
-        return find_bytecode(plan, store)
+    found = [store.find(plan.bytecode_key(wheel)) if wanted != "none" else None for wheel in plan.wheels]
+    if wanted != "compile" or None not in found:
+        return found
+    from envagent.materialize.bytecode import obtain_bytecode  # noqa: PLC0415  # slow to import, needed once per wheel
+
     return list(obtain_bytecode(plan, trees, store, work, report))
 
 

@@ -1,102 +1,25 @@
-"""The trees of a plan: found in the store, or built there now, largest first, each by one process on the node.
+"""The trees of a plan: found in the store, or built there now.
 
-Other processes may want the same trees at the same moment. What another one is building is left to it and waited for
-last, when this one holds no reservation, so that two processes never wait for each other.
+What it takes to build one is imported only then: an environment of trees that are all there starts at once.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from envagent.materialize.install import Unpacking, start
-from envagent.materialize.progress import Progress
-from envagent.materialize.workers import Workers
-from envagent.store.node import Build, Tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envagent.materialize.plan import Plan, WheelFile
+    from envagent.materialize.plan import Plan
     from envagent.materialize.progress import Report
-    from envagent.store.node import NodeStore
-
-_PROCESSES_FROM_BYTES = 16 << 20  # of wheels: below it a worker process costs more than it saves
-_MAX_AT_ONCE = 64  # builds begun and not finished: each holds a lock open
+    from envagent.store.node import NodeStore, Tree
 
 
 def obtain_trees(plan: Plan, store: NodeStore, work: Path, report: Report, *, cores: int = 0) -> list[Tree]:
-    """The tree of every wheel, in the plan's order; `cores` is how many to use, 0 for all that may be used.
-
-    Raises ArtifactRefused; OSError passes.
-    """
+    """The tree of every wheel, in the plan's order. Raises ArtifactRefused; OSError passes."""
     found = {wheel.sha256: store.find(plan.key(wheel)) for wheel in plan.wheels}
-    missing = {wheel.sha256: wheel for wheel in plan.wheels if found[wheel.sha256] is None}
-    if missing:
-        sizes = {sha256: wheel.path.stat().st_size for sha256, wheel in missing.items()}
-        ordered = sorted(missing.values(), key=lambda wheel: sizes[wheel.sha256], reverse=True)
-        count = cores or len(os.sched_getaffinity(0))
-        with Workers(count, processes=sum(sizes.values()) >= _PROCESSES_FROM_BYTES) as workers:
-            builds = _Builds(plan, store, work, workers, report)
-            try:
-                found.update(builds.run(ordered))
-            finally:
-                builds.let_go()
+    if missing := [wheel for wheel in plan.wheels if found[wheel.sha256] is None]:
+        from envagent.materialize.builds import build_trees  # noqa: PLC0415
+
+        found.update(build_trees(plan, missing, store, work, report, cores=cores))
     return [tree for wheel in plan.wheels if (tree := found[wheel.sha256])]
-
-
-@dataclass
-class _Builds:
-    plan: Plan
-    store: NodeStore
-    work: Path
-    workers: Workers
-    report: Report
-
-    def __post_init__(self) -> None:
-        self._begun: deque[Unpacking] = deque()
-        self._done: dict[str, Tree] = {}
-        self._total = 0
-
-    def run(self, wheels: list[WheelFile]) -> dict[str, Tree]:
-        """Build them all."""
-        self._total = len(wheels)
-        elsewhere = [wheel for wheel in wheels if not self._begin(wheel, wait=False)]
-        while self._begun:
-            self._finish()
-        for wheel in elsewhere:
-            self._begin(wheel, wait=True)
-            while self._begun:
-                self._finish()
-        return self._done
-
-    def let_go(self) -> None:
-        """Release what was begun and will not be finished."""
-        for unpacking in self._begun:
-            unpacking.build.release()
-
-    def _begin(self, wheel: WheelFile, *, wait: bool) -> bool:
-        if len(self._begun) >= _MAX_AT_ONCE:
-            self._finish()
-        reserved = self.store.reserve(self.plan.key(wheel), self.work, wait=wait)
-        if isinstance(reserved, Build):
-            try:
-                self._begun.append(start(wheel, self.plan.interpreter.library, reserved, self.workers))
-            except BaseException:
-                reserved.release()
-                raise
-        elif reserved is not None:
-            self._add(wheel, reserved)
-        return reserved is not None
-
-    def _finish(self) -> None:
-        unpacking = self._begun[0]
-        tree = unpacking.finish()
-        self._begun.popleft()
-        self._add(unpacking.source, tree)
-
-    def _add(self, wheel: WheelFile, tree: Tree) -> None:
-        self._done[wheel.sha256] = tree
-        self.report(Progress("unpack", wheel.filename, len(self._done), self._total))

@@ -17,24 +17,20 @@ from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING
 
-from packaging.utils import (
-    InvalidWheelFilename,
-    NormalizedName,
-    canonicalize_name,
-    parse_wheel_filename,
-)
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize import record, scripts
 from envagent.materialize.member import Damaged, Member, read
 from envagent.materialize.paths import collision, fault
+from envagent.materialize.wheel_name import Promised, promised_by
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
-    from packaging.tags import Tag
+    from packaging.utils import NormalizedName
 
 # What zipfile raises over arbitrary bytes (NotImplementedError is a RuntimeError, decoding errors are ValueErrors).
 _NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, RuntimeError, ValueError)
@@ -50,15 +46,6 @@ class Bounds:
     members: int = 500_000
     ratio: int = 100
     free_bytes: int = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """What a filename promises of the inside (PEP 427: name, version, tags)."""
-
-    name: NormalizedName
-    version: Version
-    tags: frozenset[Tag]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +66,6 @@ class Wheel:
     def size(self) -> int:
         """Bytes when unpacked."""
         return sum(member.size for member in self.members)
-
-
-def promised_by(filename: str) -> Promised:
-    """Read a wheel's filename. Raises ArtifactRefused where it is none."""
-    try:
-        name, version, _, tags = parse_wheel_filename(filename)
-    except (InvalidWheelFilename, InvalidVersion) as error:
-        raise ArtifactRefused(filename, f"its name is not a wheel's ({error})") from None
-    return Promised(name, version, tags)
 
 
 def read_wheel(path: Path, *, filename: str, bounds: Bounds | None = None) -> Wheel:

@@ -26,14 +26,14 @@ from fixtures.raw_wheels import RawWheel
 _RUN = """
 import json, sys
 from pathlib import Path
-from envagent.materialize import trees
+from envagent.materialize import builds
 from envagent.materialize.interpreter import Interpreter
 from envagent.materialize.plan import Plan, WheelFile
 from envagent.materialize.prefix import materialize
 from envagent.store.node import NodeStore
 
 said = json.load(sys.stdin)
-trees._PROCESSES_FROM_BYTES = said["processes_from"]
+builds._PROCESSES_FROM_BYTES = said["processes_from"]
 wheels = tuple(WheelFile(Path(path), sha256, name) for path, sha256, name in said["wheels"])
 python = Interpreter(**{**said["python"], "executable": Path(said["python"]["executable"])})
 prefix = materialize(Plan(wheels, python), NodeStore(Path(said["store"])), Path(said["prefix"]))
