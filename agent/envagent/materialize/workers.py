@@ -6,10 +6,12 @@ scale for large ones. Jobs are taken in the order of submission, so who submits 
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
@@ -28,14 +30,18 @@ _COMMAND = (sys.executable, "-P", "-m", "envagent.materialize.worker")
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
+_JOBS_PER_CHILD = 3  # on their way to a process: the parent is slow to notice an answer while it reads wheels
+
+
 class Workers:
     """`count` jobs at a time; a context manager. Leaving it by an error drops what has not begun."""
 
     def __init__(self, count: int, *, processes: bool) -> None:
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="unpack")
-        self._processes = processes
+        self._children = [_Child() for _ in range(count)] if processes else []
+        self._turns = itertools.count()
         self._own = threading.local()
-        self._children: list[_Child] = []
+        threads = count * _JOBS_PER_CHILD if processes else count
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="unpack", initializer=self._choose_child)
 
     def submit(self, job: Job) -> Future[list[bytes]]:
         """The digests that the job answers; the future raises Damaged or OSError as it would have done here."""
@@ -51,39 +57,51 @@ class Workers:
         for child in self._children:
             child.close()
 
+    def _choose_child(self) -> None:
+        if self._children:
+            self._own.child = self._children[next(self._turns) % len(self._children)]
+
     def _perform(self, job: Job) -> list[bytes]:
-        answer = self._child().ask(job) if self._processes else perform(job)
+        answer = cast("_Child", self._own.child).ask(job) if self._children else perform(job)
         if isinstance(answer, Failed):
             raise answer.error()
         return answer.digests
 
-    def _child(self) -> _Child:
-        child = cast("_Child | None", getattr(self._own, "child", None))
-        if child is None:
-            child = self._own.child = _Child()
-            self._children.append(child)
-        return child
-
 
 class _Child:
-    """One worker process and the pipes to it."""
+    """One worker process and the pipes to it; several threads may ask at once, answers come in the order asked."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_KEEP_MEMORY}
         )
-        self._answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+        self._decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self._asked: deque[Future[Answer]] = deque()
 
     def ask(self, job: Job) -> Answer:
         """Hand over a job and wait for its answer."""
+        mine: Future[Answer] = Future()
         try:
-            send(cast("BinaryIO", self._process.stdin), job)
-            return self._answers.decode(receive(cast("BinaryIO", self._process.stdout)))
+            with self._sending:
+                self._asked.append(mine)
+                send(cast("BinaryIO", self._process.stdin), job)
+            while not mine.done():
+                self._receive(mine)
         except (EOFError, BrokenPipeError):
             raise EnvagentError(
                 f"a worker process ended while it unpacked (status {self._process.wait()})",
                 hint="the machine may be short of memory",
             ) from None
+        return mine.result()
+
+    def _receive(self, mine: Future[Answer]) -> None:
+        """Take the next answer, whose ever it is, unless another thread has taken that of `mine` meanwhile."""
+        with self._receiving:
+            if not mine.done():
+                answer = self._decoder.decode(receive(cast("BinaryIO", self._process.stdout)))
+                self._asked.popleft().set_result(answer)
 
     def close(self) -> None:
         """Let it end."""
