@@ -57,6 +57,7 @@ async def test_a_proxy_that_was_killed_comes_back_with_what_it_had_though_upstre
     async with proxy_process(tmp_path, upstream=upstream) as proxy:
         outcome = await Uv(room).install("alpha", proxy.simple())
         assert outcome.ok, outcome.output
+        await proxy.settled()  # a client has its last bytes when they are verified, just before they are on disk
         await proxy.kill()
     await upstream.stop()
     async with proxy_process(tmp_path, upstream=upstream) as proxy:

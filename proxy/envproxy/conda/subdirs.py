@@ -183,6 +183,7 @@ class Subdirs:
 
     async def _refresh(self, place: str, last: Snapshot | None) -> Snapshot:
         before = last.generation if last else None
+        failure: UpstreamError | None = None
         if self._rules.relays:
             try:
                 async with self._files.asking(f"{place}/{SHARD_INDEX}") as found:
@@ -191,7 +192,10 @@ class Subdirs:
             except UpstreamError as error:
                 if error.cause not in _FROM_A_SERVER or (before is not None and before.line == "relayed"):
                     raise  # else upstream answers, and shards made here are as good
+                failure = error
         snapshot = await self._make(place, before, pack=True)
+        if failure is not None and not snapshot.is_known:
+            raise failure  # without flat forms the shards may be all there is: not an absence
         return snapshot if snapshot.is_known or self._rules.relays else await self._make_of_shards(place, before)
 
     async def _make_of_shards(self, place: str, before: Generation | None) -> Snapshot:
