@@ -62,7 +62,7 @@ async def upstream(
     argv += ["--cold-files", str(cold_files), "--cold-bytes", str(cold_bytes)]
     argv += ["--rate", str(rate)] if rate else []
     log = place / "upstream.log"
-    async with running("upstream", argv, port=port, ready="/-/ready", log=log, env=_importing_bench()) as server:
+    async with running("upstream", argv, port=port, ready="/-/ready", log=log, env=importing_bench()) as server:
         yield server
 
 
@@ -103,27 +103,33 @@ async def ceiling(place: Path, page: Sent, wheel: Path) -> AsyncIterator[Contend
         "--content-type", page.content_type, "--etag", page.etag,
     ]  # fmt: skip
     log = place / "ceiling.log"
-    async with running("ceiling", argv, port=port, ready=bare.PAGE, log=log, env=_importing_bench()) as server:
+    async with running("ceiling", argv, port=port, ready=bare.PAGE, log=log, env=importing_bench()) as server:
         yield Contender(server, server.url + bare.PAGE, server.url + bare.WHEEL)
 
 
 @asynccontextmanager
 async def nginx(place: Path, upstream_url: str) -> AsyncIterator[Contender]:
     """Debian's nginx with bench/nginx.conf."""
+    async with running_nginx(place, "nginx.conf", {"@UPSTREAM@": upstream_url}) as server:
+        yield await _warmed(server, f"{server.url}/simple/{NUMPY}/")
+
+
+@asynccontextmanager
+async def running_nginx(place: Path, template: str, marks: Mapping[str, str]) -> AsyncIterator[Server]:
+    """Debian's nginx with a configuration out of bench/, its marks filled in."""
     binary = shutil.which("nginx", path=os.environ["PATH"] + os.pathsep + "/usr/sbin")
     if binary is None:
         raise Missing("nginx is not installed: run sh bench/setup.sh as root")
     port = free_port()
-    settings = (HERE / "nginx.conf").read_text()
+    settings = (HERE / template).read_text()
     user = "user root;" if os.geteuid() == 0 else ""  # the scratch directory is ours alone
-    values = {"@PLACE@": str(place), "@PORT@": str(port), "@UPSTREAM@": upstream_url, "@USER@": user}
-    for mark, value in values.items():
+    for mark, value in {**marks, "@PLACE@": str(place), "@PORT@": str(port), "@USER@": user}.items():
         settings = settings.replace(mark, value)
     file = place / "nginx.conf"
     file.write_text(settings)
     argv: Command = [binary, "-e", place / "error.log", "-c", file]
     async with running("nginx", argv, port=port, ready="/-/ready", log=place / "nginx.log") as server:
-        yield await _warmed(server, f"{server.url}/simple/{NUMPY}/")
+        yield server
 
 
 @asynccontextmanager
@@ -198,5 +204,6 @@ def _installed(name: str, command: str) -> Path:
     return home
 
 
-def _importing_bench() -> dict[str, str]:
+def importing_bench() -> dict[str, str]:
+    """The environment of a process that is a module of bench/."""
     return {"PYTHONPATH": str(HERE.parent)}

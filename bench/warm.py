@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ async def _page(plan: Plan, result: Result, everyone: Mapping[str, Contender]) -
         target = at_least(0.8) if name == "ceiling" else None
         result.findings.append(_throughput("page, requests", spells, name, target))
     result.findings.append(_cpu_per_request("page, CPU a request", spells))
-    result.notes.extend(_errors("page", spells))
+    result.notes.extend(errors("page", spells))
 
 
 async def _unchanged(plan: Plan, result: Result, ours: Contender, ceiling: Server, etag: str) -> None:
@@ -102,23 +102,26 @@ async def _unchanged(plan: Plan, result: Result, ours: Contender, ceiling: Serve
     spells = await in_turns(plan, stands, connections=PAGE_CONNECTIONS)
     result.findings.append(_throughput("304, requests", spells, "ceiling", at_least(0.8)))
     result.findings.append(_cpu_per_request("304, CPU a request", spells))
-    result.notes.extend(_errors("304", spells))
+    result.notes.extend(errors("304", spells))
 
 
 async def _wheel(plan: Plan, result: Result, everyone: Mapping[str, Contender]) -> None:
     stands = {name: Stand(one.server, one.wheel_url, {}) for name, one in everyone.items()}
     spells = await in_turns(plan, stands, connections=WHEEL_CONNECTIONS)
+    result.findings.extend(of_a_file("wheel", spells))
+    result.notes.extend(errors("wheel", spells))
+
+
+def of_a_file(what: str, spells: Spells) -> Iterator[Finding]:
+    """Throughput and CPU time a byte of envproxy against everybody else; the ceiling sets the bounds."""
     for name in _others(spells):
         is_ceiling = name == "ceiling"
         ours, theirs = (tuple(spell.mb_per_s for spell in spells[who]) for who in ("envproxy", name))
-        result.findings.append(
-            Finding("wheel, throughput", "MB/s", ours, theirs, name, target=at_least(0.95) if is_ceiling else None)
-        )
+        target = at_least(0.95) if is_ceiling else None
+        yield Finding(f"{what}, throughput", "MB/s", ours, theirs, name, target=target)
         ours, theirs = (tuple(spell.cpu_ms_per_gb for spell in spells[who]) for who in ("envproxy", name))
-        result.findings.append(
-            Finding("wheel, CPU a GB", "ms", ours, theirs, name, target=at_most(1.1) if is_ceiling else None)
-        )
-    result.notes.extend(_errors("wheel", spells))
+        target = at_most(1.1) if is_ceiling else None
+        yield Finding(f"{what}, CPU a GB", "ms", ours, theirs, name, target=target)
 
 
 def _others(spells: Spells) -> Sequence[str]:
@@ -135,7 +138,8 @@ def _cpu_per_request(what: str, spells: Spells) -> Finding:
     return Finding(what, "us", ours, theirs, "ceiling")
 
 
-def _errors(what: str, spells: Spells) -> list[str]:
+def errors(what: str, spells: Spells) -> list[str]:
+    """Who failed how often, for the notes."""
     return [
         f"{what}: {name} failed {failed} requests"
         for name, loads in spells.items()
