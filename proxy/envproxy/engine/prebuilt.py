@@ -79,7 +79,9 @@ class Prebuilt(web.StreamResponse):
             await self._write(self._to)
             self._is_sent = True
         finally:
-            self.when_sent()
+            # Called once and let go: who waits holds this answer too, and a cycle would be left to the collector.
+            when_sent, self.when_sent = self.when_sent, _nothing
+            when_sent()
 
     async def _write(self, to: web.BaseRequest) -> None:
         transport = to.transport
