@@ -37,6 +37,7 @@ from .middleware import AccessLog, observe
 from .policy import Policy
 from .problems import problems
 from .pypi.files import Files
+from .pypi.front import Front
 from .pypi.hosted import HostedSource
 from .pypi.index import CacheResult, Index
 from .pypi.listing import Listing, Made
@@ -76,6 +77,7 @@ class Parts:
 
 
 PARTS = web.AppKey("parts", Parts)
+FRONT = web.AppKey("front", Front)  # to stand before the application, once its runner is set up
 
 
 def build(
@@ -98,6 +100,8 @@ def build(
     shared = "public" if gate.open_to_read else "private"
     pypi = PypiRoutes(parts.indexes, parts.listings, parts.files, parts.artifacts, parts.metrics, shared=shared)
     pypi.add_to(app)
+    if gate.open_to_read:
+        app[FRONT] = Front(pypi, parts.metrics.http, access)
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     CondaUploadRoutes(parts.conda.hosted, gate, parts.artifacts, parts.catalog, clock=clock).add_to(app)

@@ -108,7 +108,7 @@ class AccessLog:
         self._clock = clock
 
     def add(
-        self, request: web.Request, response: web.StreamResponse | None, route: str, size: int, seconds: float
+        self, request: web.BaseRequest, response: web.StreamResponse | None, route: str, size: int, seconds: float
     ) -> None:
         """Log one exchange; `response` is None when it broke off before there was one."""
         line = self._line(

@@ -19,7 +19,7 @@ from urllib.request import getproxies
 from aiohttp import web
 
 from . import logs
-from .app import PARTS, build
+from .app import FRONT, PARTS, build
 from .config import Config
 from .errors import EnvproxyError
 from .memory import return_large_buffers
@@ -50,6 +50,8 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, _first_signal, stop)
     with _needed(f"the data directory {config.server.data} cannot be used", hint="choose another with --data"):
         await runner.setup()
+        if FRONT in app:
+            app[FRONT].before(runner)
     try:
         with _needed(f"cannot listen on {config.server.listen}", hint="choose another address with --listen"):
             await web.TCPSite(runner, config.server.host, config.server.port, backlog=BACKLOG).start()

@@ -39,6 +39,7 @@ VARY = "Accept, Accept-Encoding"
 IMMUTABLE = "max-age=365000000, immutable"  # as PyPI's own file host says; uv revalidates without it
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIDECAR = ".metadata"
+_SERVED = 20_000  # paths, a few hundred bytes each
 
 
 class PypiRoutes:
@@ -63,6 +64,7 @@ class PypiRoutes:
         self._artifacts = artifacts
         self._metrics = metrics
         self._shared = shared
+        self._served: dict[str, tuple[Index, str]] = {}  # which page a path is, for `ready_made`
 
     def add_to(self, app: web.Application) -> None:
         """Register every URL of the face."""
@@ -116,6 +118,22 @@ class PypiRoutes:
         self._metrics.cache_requests["pypi", "index", result].inc()
         return await self._page(request, index, name, ready, result)
 
+    def ready_made(self, request: web.BaseRequest) -> Prebuilt | None:
+        """The answer to a request for a page that was served before, if it is fresh and ready in the wanted form."""
+        known = self._served.get(request.rel_url.raw_path)
+        if known is None or request.method not in ("GET", "HEAD") or not suits(request):
+            return None
+        index, project = known
+        sent = request.headers
+        ready = index.glance(project)
+        if ready is None or ready.rendition is None or not index.is_fresh(ready):
+            return None
+        variant = ready.rendition.get(choose_format(sent.get("Accept")), choose_encoding(sent.get("Accept-Encoding")))
+        if variant is None or wants_revalidation(sent.get("Cache-Control")):
+            return None
+        self._metrics.cache_requests["pypi", "index", "hit"].inc()
+        return self._prebuilt(request, index, ready, variant, "hit")
+
     async def project_without_slash(self, request: web.Request) -> web.Response:
         """PEP 503: the canonical URL ends with a slash. Relative, so that it holds behind any prefix."""
         self._index(request)
@@ -162,18 +180,27 @@ class PypiRoutes:
         sent = request.headers
         fmt, encoding = choose_format(sent.get("Accept")), choose_encoding(sent.get("Accept-Encoding"))
         variant = rendition.get(fmt, encoding) or await index.build(project, ready, fmt, encoding)
-        known = sent.get("If-None-Match")
-        status = 304 if known is not None and matches(known, variant.etag) else 200
-        body = variant.body if status == 200 and request.method != "HEAD" else b""
-        if body:
-            self._metrics.bytes_served[("memory",)].inc(len(body))
         if suits(request):
-            return Prebuilt(status, self._head(index, ready, variant, status, result), body, cache=result)
+            if len(self._served) > _SERVED:
+                self._served.clear()
+            self._served[request.rel_url.raw_path] = (index, project)
+            return self._prebuilt(request, index, ready, variant, result)
+        status = _status(request, variant)
+        self._metrics.bytes_served[("memory",)].inc(len(variant.body) if status == 200 else 0)
         return web.Response(
             status=status,
             body=variant.body if status == 200 else None,
             headers=self._headers(index, ready, variant, status, result),
         )
+
+    def _prebuilt(
+        self, request: web.BaseRequest, index: Index, ready: Ready, variant: Variant, result: str
+    ) -> Prebuilt:
+        status = _status(request, variant)
+        body = variant.body if status == 200 and request.method != "HEAD" else b""
+        if body:
+            self._metrics.bytes_served[("memory",)].inc(len(body))
+        return Prebuilt(status, self._head(index, ready, variant, status, result), body, cache=result)
 
     def _head(self, index: Index, ready: Ready, variant: Variant, status: int, result: str) -> bytes:
         """The head for this second, rendered once."""
@@ -251,3 +278,8 @@ class PypiRoutes:
         if digest != UNHASHED and not _SHA256.fullmatch(digest):
             raise ClientError(f"{digest[:80]!r} is not a SHA-256", hint="take file URLs from the project's page")
         return Wanted(project, digest, filename)
+
+
+def _status(request: web.BaseRequest, variant: Variant) -> int:
+    known = request.headers.get("If-None-Match")
+    return 304 if known is not None and matches(known, variant.etag) else 200
