@@ -16,7 +16,7 @@ _CHANGED = 1_234  # the number of the name that changes
 
 
 async def measure(plan: Plan) -> Result:
-    """The three parts. quetz is not run: docs/benchmarks.md says why."""
+    """The three parts."""
     names = QUICK_NAMES if plan.quick else NAMES
     result = Result(f"conda: a flat channel of {Stock(names).records():,} records, {names:,} names")
     shelf = await asyncio.to_thread(_shelf, plan, names)
@@ -29,7 +29,7 @@ async def measure(plan: Plan) -> Result:
     result.notes.append(
         f"repodata.json has {flat.stat().st_size / 1e6:.0f} MB, as .zst {compressed.stat().st_size / 1e6:.1f} MB"
     )
-    result.notes.append("quetz is not run: its last release is old, and it wants a whole set of services")
+    result.notes.append("quetz is not run: docs/benchmarks.md says why")
     return result
 
 
