@@ -22,7 +22,7 @@ async def test_a_page_is_counted_and_looks_the_same_on_either_way(tmp_path: Path
     async with (
         FakeIndex() as upstream,
         running_proxy(tmp_path, upstream=upstream) as proxy,
-        ClientSession() as client,
+        ClientSession() as http,
     ):
         upstream.add(make_wheel("alpha", "1.0"))
         seen = []
@@ -43,7 +43,7 @@ async def test_what_the_catalog_forgot_is_not_served_from_the_front(tmp_path: Pa
     async with (
         FakeIndex() as upstream,
         running_proxy(tmp_path, upstream=upstream) as proxy,
-        ClientSession() as client,
+        ClientSession() as http,
     ):
         upstream.add(make_wheel("alpha", "1.0"))
         for _ in range(2):
