@@ -136,7 +136,7 @@ async def test_what_readers_wait_for_is_the_digest_and_not_the_disk(
     airport: Airport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced, sync = threading.Event(), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.wait(), sync(fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.wait(5), sync(fd)))
     download, flight = airport.fetch()
     assert await Reader(download).task == BIG.data
     assert (download.stored, airport.blobs()) == (False, {})
@@ -275,7 +275,7 @@ async def test_a_blob_that_is_being_published_is_published_even_if_the_download_
     airport: Airport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached, go_on, sync = threading.Event(), threading.Event(), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (reached.set(), go_on.wait(), sync(fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (reached.set(), go_on.wait(5), sync(fd)))
     download, flight = airport.fetch()
     await asyncio.to_thread(reached.wait)
     flight.cancel()

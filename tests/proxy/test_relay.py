@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ from fixtures.patience import a_moment, until
 from fixtures.upstream import Gate, Style, WrongBytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -40,6 +42,25 @@ async def test_a_disk_that_fills_up_at_any_byte_costs_only_the_cache(taken: int,
     assert airport.index.count(path=FILE) == 1
     with pytest.raises(StorageFull):
         await download.blob()
+
+
+async def test_a_disk_that_takes_no_more_files_at_all_is_not_written_to(
+    airport: Airport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", _no_new_file(os.open))
+    download, flight = airport.fetch()
+    assert await Reader(download).task == BIG.data
+    await flight
+    assert (download.stored, airport.blobs(), airport.reports.disk_refusals) == (False, {}, 1)
+
+
+def _no_new_file(open_file: Callable[..., int]) -> Callable[..., int]:
+    def opening(path: object, flags: int, *rest: object) -> int:
+        if flags & os.O_CREAT and "/partial/" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_file(path, flags, *rest)
+
+    return opening
 
 
 async def test_a_relay_goes_no_faster_than_its_slowest_reader_and_keeps_little(airport: Airport) -> None:
