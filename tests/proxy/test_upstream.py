@@ -107,14 +107,19 @@ async def test_no_such_page_is_an_answer_and_no_failure(
     assert reports.breaker == []
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (401, "check the credentials of upstream corp"),
+        (403, "check the credentials of upstream corp, or set its forbidden-is-absent"),
+    ],
+)
 async def test_a_refusal_is_a_failure_that_hints_at_credentials(
-    status: int, index: FakeIndex, upstream: Upstream, reports: Reports
+    status: int, hint: str, index: FakeIndex, upstream: Upstream, reports: Reports
 ) -> None:
     index.fail(PAGE, Status(status))
     error = await failure(upstream)
-    assert (error.status, error.cause) == (503, "4xx")
-    assert "check the credentials of upstream corp" in error.hint
+    assert (error.status, error.cause, error.hint) == (503, "4xx", hint)
     assert reports.outcomes == ["4xx"]
 
 

@@ -72,7 +72,10 @@ class Body:
         return cls(start, total, validator, response, sent)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes as they come; raises `UpstreamError` when they stop before their end."""
+        """The bytes as they come; raises `UpstreamError` when they stop before their end.
+
+        What arrived with the break and was not read by then is lost with the connection.
+        """
         try:
             async for chunk in self._response.content.iter_chunked(READ_BYTES):
                 self._sent(len(chunk))

@@ -313,9 +313,9 @@ class Upstream:
         status = response.status
         if status in wanted:
             return
-        hint = ""
-        if status in (401, 403):
-            hint = f"check the credentials of upstream {self.name}, or set its forbidden-is-absent"
+        hint = f"check the credentials of upstream {self.name}" if status in (401, 403) else ""
+        if status == 403:
+            hint += ", or set its forbidden-is-absent"
         raise UpstreamError(
             f"{self.name} answered {status} for {file_of(response.url)}",
             cause="5xx" if status >= 500 else "4xx" if status >= 400 else "bad_body",
