@@ -65,6 +65,24 @@ def test_a_probe_that_succeeds_closes_the_breaker(breaker: Breaker, clock: FakeC
     assert breaker.admits()
 
 
+def test_a_probe_that_tells_nothing_makes_way_for_another(breaker: Breaker, clock: FakeClock) -> None:
+    fail(breaker, 3)
+    clock.advance(FIRST_PAUSE_S)
+    assert breaker.admits()
+    assert breaker.is_probing
+    breaker.untold()
+    assert not breaker.is_probing
+    assert breaker.is_open
+    assert breaker.admits()
+    assert not breaker.admits()
+
+
+def test_requests_that_tell_nothing_change_nothing(breaker: Breaker) -> None:
+    fail(breaker, 3)
+    breaker.untold()
+    assert not breaker.admits()
+
+
 def test_each_failed_probe_makes_the_next_pause_longer_up_to_a_bound(breaker: Breaker, clock: FakeClock) -> None:
     fail(breaker, 3)
     pauses = []

@@ -211,6 +211,21 @@ async def test_a_server_that_is_down_is_tried_twice_then_left_alone_until_one_pr
     assert reports.breaker == [True, False]
 
 
+async def test_a_probe_that_is_cancelled_keeps_nobody_waiting(
+    index: FakeIndex, upstream: Upstream, clock: FakeClock
+) -> None:
+    index.fail(PAGE, Status(429, {"Retry-After": "7"}), times=1)
+    index.fail(PAGE, Hang(), times=1)
+    await failure(upstream)
+    clock.advance(7)
+    probe = asyncio.create_task(page(upstream))
+    await index.arrived(PAGE, times=2)
+    waiting = asyncio.create_task(page(upstream))
+    await asyncio.sleep(0)
+    probe.cancel()
+    assert isinstance(await waiting, Fetched)
+
+
 async def test_a_connection_that_drops_before_the_answer_is_made_anew(index: FakeIndex, upstream: Upstream) -> None:
     index.fail(PAGE, Refuse(), times=1)
     assert isinstance(await page(upstream), Fetched)

@@ -51,6 +51,12 @@ class Breaker:
         self._pause_s = FIRST_PAUSE_S
         self._probing = False
 
+    def untold(self) -> None:
+        """A request ended without a word about the origin; was it the probe, another may go out at once."""
+        if self._probing:
+            self._probing = False
+            self._open_until = self._clock()
+
     def failed(self, *, pause_s: float = 0.0) -> None:
         """The origin failed; `pause_s` (its own Retry-After) opens at once and for that long."""
         straggler = self.is_open and not self._probing

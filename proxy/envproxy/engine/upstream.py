@@ -13,7 +13,7 @@ import time
 from asyncio import Semaphore
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed lacks it
 
 import aiohttp
@@ -32,30 +32,14 @@ if TYPE_CHECKING:
     import ssl
 
     from .report import Outcome, Reporter
+    from .site import Site
 
-__all__ = ["Absent", "Body", "Fetched", "NotModified", "Site", "Upstream"]
+__all__ = ["Absent", "Body", "Fetched", "NotModified", "Upstream"]
 
 PROBE_PATIENCE_S = 3.0  # how long requests wait for what a breaker's probe finds
 PAGE_LIMIT_BYTES = 128_000_000  # the largest page seen in the wild is 50 MB; beyond this it is not a page
 _MOST_REDIRECTS = 5
 _ABSENT = frozenset({404, 410})
-
-
-class Site(Protocol):
-    """What must be known about an upstream: see `config.UpstreamConfig`."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def url(self) -> str: ...  # noqa: D102
-    @property
-    def connect_timeout_s(self) -> float: ...  # noqa: D102
-    @property
-    def read_timeout_s(self) -> float: ...  # noqa: D102
-    @property
-    def max_connections(self) -> int: ...  # noqa: D102
-    @property
-    def forbidden_is_absent(self) -> bool: ...  # noqa: D102
 
 
 class Upstream:
@@ -245,7 +229,9 @@ class Upstream:
                 self._settle(breaker, failed=True)
             raise
         finally:
-            if outcome is not None:
+            if outcome is None:
+                self._settle(breaker, failed=None)
+            else:
                 elapsed = time.perf_counter() - began if seconds is None else seconds
                 self._reporter.upstream_answered(self.name, outcome, elapsed)
 
@@ -287,15 +273,18 @@ class Upstream:
         if status == 429 or (status >= 500 and vital):
             stated = response.headers.get("Retry-After")
             self._settle(breaker, failed=True, pause_s=0.0 if stated is None else retry_after(stated))
-        elif status < 500:
-            self._settle(breaker, failed=False)
+        else:
+            self._settle(breaker, failed=None if status >= 500 else False)
         if status >= 400:
             return "5xx" if status >= 500 else "4xx"
         return "not_modified" if status == 304 else "ok"
 
-    def _settle(self, breaker: Breaker, *, failed: bool, pause_s: float = 0.0) -> None:
+    def _settle(self, breaker: Breaker, *, failed: bool | None, pause_s: float = 0.0) -> None:
+        """Tell the breaker how a request ended; `failed` is None if that says nothing about the origin."""
         was_open = breaker.is_open
-        if failed:
+        if failed is None:
+            breaker.untold()
+        elif failed:
             breaker.failed(pause_s=pause_s)
         else:
             breaker.succeeded()
