@@ -97,7 +97,7 @@ class LineBuffer:
     """
 
     def __init__(
-        self, write: Callable[[bytes], object], *, interval_s: float = 0.25, batch: int = 512, limit: int = 8192
+        self, write: Callable[[bytes], object], *, interval_s: float = 0.25, batch: int = 8192, limit: int = 32768
     ) -> None:
         self._write = write
         self._interval_s = interval_s
