@@ -34,6 +34,7 @@ from .engine.upstream import Upstream
 from .logs import LineBuffer
 from .metrics import Metrics, watch_loop_lag
 from .middleware import AccessLog, observe
+from .origins import OriginRoutes
 from .policy import Policy
 from .problems import problems
 from .pypi.files import Files
@@ -105,6 +106,7 @@ def build(
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     CondaUploadRoutes(parts.conda.hosted, gate, parts.artifacts, parts.catalog, clock=clock).add_to(app)
+    OriginRoutes(config, parts.indexes).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(_network)

@@ -65,6 +65,8 @@ def paths(wheel: Dist) -> list[str]:
         file,
         f"{file}.metadata",
         "/api/stats",
+        "/api/origins",
+        "/pypi/main/origins/alpha/",
         "/nowhere",
         "/%70ypi/main/simple/alpha/",
     ]

@@ -21,7 +21,7 @@ from envproxy.policy import Policy, Verdict
 
 from .names import version_of
 from .owners import Claim, Owners
-from .page import ProjectFile
+from .page import Page, ProjectFile
 from .render import Encoding, Format, Rendition, Variant
 from .shelf import Ready, Shelf
 from .show import Shown, show
@@ -31,6 +31,14 @@ from .source import Source
 CacheResult = Literal["hit", "miss", "stale", "revalidated", "negative"]
 Answer = tuple[Ready, CacheResult]
 RECHECK_S = 2.0  # a client that asks past caches is believed at most this often per page
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A project's page, with the source that owns the name."""
+
+    page: Page
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +138,17 @@ class Index:
             self._shelf.put(self.name, project, ready)
         return variant
 
-    async def listed(self, project: str, filename: str) -> Listed | None:
-        """The file as the owner of the project lists it now, shown or hidden; None if it does not."""
+    async def owned(self, project: str) -> Owned | None:
+        """The page as the owner of the project has it now, with what is hidden; None if nobody has it."""
         ready, _ = await self.get(project)
         source = next((source for source in self.sources if source.name == ready.owner), None)
-        if source is None:
-            return None
-        page = await source.page(project)
-        file = await asyncio.to_thread(page.find, filename)
-        return Listed(file, source) if file is not None else None
+        return None if source is None else Owned(await source.page(project), source)
+
+    async def listed(self, project: str, filename: str) -> Listed | None:
+        """The file as the owner of the project lists it now, shown or hidden; None if it does not."""
+        owned = await self.owned(project)
+        file = await asyncio.to_thread(owned.page.find, filename) if owned is not None else None
+        return Listed(file, owned.source) if owned is not None and file is not None else None
 
     def verdict(self, project: str, filename: str, upload_time: datetime | None) -> Verdict:
         """What the policy says of one file now."""
