@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from envagent.materialize.interpreter import Interpreter
 
-_LAYOUT = 1  # of trees and prefixes: another number makes other trees and other prefixes
+_LAYOUT = 2  # of trees and prefixes: another number makes other trees and other prefixes
 
 
 @dataclass(frozen=True, slots=True)

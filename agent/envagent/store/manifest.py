@@ -1,7 +1,7 @@
 """What a tree holds, as one small file: linking, verifying and comparing trees neither walks nor parses them.
 
-A manifest lists directories (each after its parent) and files (by path) with size, executable bit and BLAKE3. Its
-bytes are canonical, so their BLAKE3 is the tree digest: two nodes that unpacked the same artifact hold the same
+A manifest lists directories (each after its parent), files (by path) with size, executable bit and BLAKE3, and
+symbolic links (by path) with their targets. Its bytes are canonical, so their BLAKE3 is the tree digest: two nodes that unpacked the same artifact hold the same
 digest. The file is the magic, the digest, the payload; a torn or edited manifest does not open.
 """
 
@@ -40,6 +40,8 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     sizes: list[int]
     executable: bytes
     digests: bytes
+    links: list[str]
+    targets: list[str]
 
 
 class Manifest:
@@ -49,15 +51,20 @@ class Manifest:
         self._payload = payload
 
     @classmethod
-    def of(cls, directories: Iterable[str], files: Iterable[Entry]) -> Manifest:
-        """The manifest of these, in whatever order they come."""
+    def of(
+        cls, directories: Iterable[str], files: Iterable[Entry], links: Iterable[tuple[str, str]] = ()
+    ) -> Manifest:
+        """The manifest of these, in whatever order they come; `links` are pairs of path and target."""
         ordered = sorted(files)
+        links = sorted(links)
         columns = _Columns(
             sorted(directories),
             [entry.path for entry in ordered],
             [entry.size for entry in ordered],
             bytes(entry.executable for entry in ordered),
             b"".join(entry.digest for entry in ordered),
+            [path for path, _ in links],
+            [target for _, target in links],
         )
         return cls(msgspec.msgpack.encode(columns))
 
@@ -81,7 +88,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> bytes:
-        """The tree digest: BLAKE3 over all paths, sizes, modes and contents."""
+        """The tree digest: BLAKE3 over all paths, sizes, modes, contents and links."""
         return blake3(self._payload).digest()
 
     @cached_property
@@ -97,6 +104,12 @@ class Manifest:
     def paths(self) -> list[str]:
         """Every file, sorted."""
         return self._columns.paths
+
+    @cached_property
+    def links(self) -> dict[str, str]:
+        """Every symbolic link, path to target."""
+        columns = self._columns
+        return dict(zip(columns.links, columns.targets, strict=True))
 
     @property
     def size(self) -> int:

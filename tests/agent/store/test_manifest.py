@@ -19,6 +19,14 @@ def test_a_manifest_reads_back_what_it_was_made_of():
     assert (manifest.paths, manifest.size) == (["bin/b", "lib/a.py"], 8)
 
 
+def test_a_manifest_reads_back_symbolic_links():
+    links = [("lib/b.so", "b.so.1"), ("bin/python", "python3.11")]
+    manifest = Manifest.decode(Manifest.of(["lib", "bin"], [_A], links).encode())
+    assert manifest.links == {"bin/python": "python3.11", "lib/b.so": "b.so.1"}
+    assert manifest.digest == Manifest.of(["bin", "lib"], [_A], reversed(links)).digest
+    assert manifest.digest != Manifest.of(["bin", "lib"], [_A], [links[0], ("bin/python", "python3.12")]).digest
+
+
 def test_the_tree_digest_does_not_depend_on_the_order_of_unpacking():
     assert Manifest.of(["bin", "lib"], [_A, _B]).digest == Manifest.of(["lib", "bin"], [_B, _A]).digest
 
