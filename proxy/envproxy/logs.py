@@ -72,10 +72,14 @@ def unparsable(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.levelno, record.levelname = logging.WARNING, "WARNING"
-        # Behind the colon aiohttp quotes what it read, maybe an Authorization header.
-        record.msg = f"{record.msg}: {error.message.partition(':')[0]}"
+        record.msg = f"{record.msg}: {gist(error)}"
         record.exc_info = record.exc_text = None
     return True
+
+
+def gist(error: HttpProcessingError) -> str:
+    """What was wrong with a request; behind the colon aiohttp quotes what it read, maybe an Authorization header."""
+    return error.message.partition(":")[0]
 
 
 def instant(seconds: float) -> str:

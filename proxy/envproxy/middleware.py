@@ -4,7 +4,7 @@ A request is over when its task is over, after the last byte left or the connect
 counted: the time includes the sending, and an answer cut short is told apart ("aborted"). Of a URL only the path is
 ever logged, so no query and no user of it. Nothing here changes an answer.
 
-Requests that are no HTTP never get here: aiohttp answers them 400, `logs.unparsable` keeps their log line short.
+Requests that are no HTTP never get here: `connection` answers them, `logs.unparsable` keeps their log line short.
 """
 
 from __future__ import annotations

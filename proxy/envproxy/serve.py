@@ -21,6 +21,7 @@ from aiohttp import web
 from . import logs
 from .app import FRONT, PARTS, build
 from .config import Config
+from .connection import Runner
 from .errors import EnvproxyError
 from .memory import return_large_buffers
 
@@ -37,13 +38,7 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config) -> int:
     app = build(config, http_proxies=getproxies(), access_log=_to_stderr)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=config.server.drain_s,
-        keepalive_timeout=KEEPALIVE_S,
-    )
+    runner = Runner(app, shutdown_timeout=config.server.drain_s, keepalive_timeout=KEEPALIVE_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
