@@ -143,6 +143,17 @@ async def test_closing_also_ends_what_the_ending_tasks_start() -> None:
     assert late[0].cancelled()
 
 
+async def test_closing_does_not_wait_for_tasks_that_have_ended_this_very_moment() -> None:
+    tasks, working = Tasks(), asyncio.Event()
+
+    async def work() -> None:
+        working.set()
+
+    tasks.spawn(work(), name="work")
+    await working.wait()  # wakes up before what is called when the task is done
+    await tasks.close()
+
+
 async def test_a_bug_in_a_task_that_nobody_awaits_is_reported() -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))

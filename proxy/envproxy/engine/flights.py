@@ -50,6 +50,8 @@ class Tasks:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            # Of tasks that are all done gather waits for nothing (since Python 3.12), nor for the calls of `_ended`.
+            await asyncio.sleep(0)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
