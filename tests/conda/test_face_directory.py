@@ -43,6 +43,16 @@ async def test_a_directory_is_a_channel(tmp_path: Path, style: Style) -> None:
         assert list((await visitor.index(cache_control="no-cache")).shards) == ["alpha", "beta"]
 
 
+async def test_head_of_a_file_that_a_directory_has_but_does_not_list(tmp_path: Path) -> None:
+    root = channel(tmp_path / "channel", FLAT_ONLY)
+    (root / "noarch/unlisted-1.0-0.conda").write_bytes(b"some bytes")
+    settings = {"conda.channels.demo.url": str(root)}
+    async with running_proxy(tmp_path, settings=settings) as proxy, visiting(proxy.channel()) as visitor:
+        head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
+        assert (head.status, head.headers["Content-Length"]) == (200, "10")
+        assert (await visitor.get("noarch/nothing-1.0-0.conda", method="HEAD")).status == 404
+
+
 async def test_a_directory_that_is_gone_is_a_failure_not_an_empty_channel(tmp_path: Path) -> None:
     root = channel(tmp_path / "channel", FLAT_ONLY)
     settings = {"conda.channels.demo.url": str(root)}

@@ -11,7 +11,8 @@ import pytest
 from fixtures.channel import FakeChannel
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
-from fixtures.faults import Cut, Status, WrongBytes
+from fixtures.faults import Cut, Gate, Status, WrongBytes
+from fixtures.patience import until
 from fixtures.proxy import running_proxy
 from fixtures.repodata import FLAT_ONLY, SHARD_INDEX
 from fixtures.visitor import visiting
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ALPHA = make_conda("alpha")
 PATH = "noarch/alpha-1.0-0.conda"
+DEMAND = {"x_expected_sha256": ALPHA.sha256}
 
 
 @pytest.fixture
@@ -50,10 +52,27 @@ async def test_both_package_forms_are_served(upstream: FakeChannel, tmp_path: Pa
         assert (await visitor.get(package.path)).body == package.data
 
 
-async def test_head_before_the_first_get_tells_the_length(upstream: FakeChannel, tmp_path: Path) -> None:
+async def test_head_before_the_first_get_tells_what_repodata_says(upstream: FakeChannel, tmp_path: Path) -> None:
     async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
         head = await visitor.get(PATH, method="HEAD")
         assert (head.status, head.headers["Content-Length"]) == (200, str(len(ALPHA.data)))
+        assert (head.headers["ETag"], head.headers["Accept-Ranges"]) == (f'"{ALPHA.sha256}"', "bytes")
+        assert (await visitor.get(PATH, method="HEAD", if_none_match=f'"{ALPHA.sha256}"')).status == 304
+        assert (await visitor.get(PATH, method="HEAD", x_expected_sha256="0" * 64)).status == 404
+        assert (await visitor.get("noarch/nothing-1.0-0.conda", method="HEAD")).status == 404
+        await proxy.settled()
+        assert await proxy.parts.artifacts.size(ALPHA.sha256) is None
+    assert upstream.count("GET", "*.conda") == 0
+
+
+async def test_head_of_what_no_index_describes_is_asked_upstream(upstream: FakeChannel, tmp_path: Path) -> None:
+    upstream.put("noarch/unlisted-1.0-0.conda", b"some bytes")
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
+        assert (head.status, head.headers["Content-Length"], "ETag" in head.headers) == (200, "10", False)
+        upstream.fail("*/unlisted-*", Status(500))
+        assert (await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")).status == 503
+    assert upstream.count("GET", "*.conda") == 0
 
 
 async def test_many_clients_cost_one_download(upstream: FakeChannel, tmp_path: Path) -> None:
@@ -93,7 +112,51 @@ async def test_a_client_that_states_the_digest_needs_no_repodata(upstream: FakeC
         assert (await visitor.get(PATH)).status == 503
         reply = await visitor.get(PATH, x_expected_sha256=ALPHA.sha256)
         assert reply.body == ALPHA.data
-        assert (await visitor.get("noarch/beta-1.0-0.conda", x_expected_sha256=ALPHA.sha256)).status in (404, 503)
+
+
+async def test_a_digest_that_is_here_is_no_other_package(upstream: FakeChannel, tmp_path: Path) -> None:
+    upstream.fail("*repodata*", Status(403))
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get(PATH, x_expected_sha256=ALPHA.sha256)).body == ALPHA.data
+        await proxy.settled()
+        assert (await visitor.get("noarch/beta-1.0-0.conda", x_expected_sha256=ALPHA.sha256)).status == 503
+        assert (await visitor.get("noarch/none-1.0-0.conda", x_expected_sha256=ALPHA.sha256)).status == 404
+
+
+@pytest.mark.parametrize("repodata", [200, 403])
+async def test_a_digest_that_is_arriving_is_no_other_package(
+    upstream: FakeChannel, tmp_path: Path, repodata: int
+) -> None:
+    end = asyncio.Event()
+    upstream.fail("*/alpha-*", Gate(after=10, event=end))
+    if repodata != 200:
+        upstream.fail("*repodata*", Status(repodata))
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        if repodata == 200:
+            await visitor.index()
+        first = asyncio.create_task(visitor.get(PATH, x_expected_sha256=ALPHA.sha256))
+        await upstream.arrived("*/alpha-*")
+        other = await visitor.get("noarch/beta-1.0-0.conda", x_expected_sha256=ALPHA.sha256)
+        none = await visitor.get("noarch/none-1.0-0.conda", x_expected_sha256=ALPHA.sha256)
+        assert (other.status, none.status) == (503, 404)
+        end.set()
+        assert (await first).body == ALPHA.data
+
+
+async def test_clients_with_and_without_a_digest_share_one_download(upstream: FakeChannel, tmp_path: Path) -> None:
+    end = asyncio.Event()
+    upstream.fail("*/alpha-*", Gate(after=10, event=end))
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        await visitor.index()
+        metrics = proxy.parts.metrics
+        before = metrics.snapshot()["coalesced_waiters"]
+        first = asyncio.create_task(visitor.get(PATH, **DEMAND))
+        await upstream.arrived("*/alpha-*")
+        others = [asyncio.create_task(visitor.get(PATH, **headers)) for headers in ({}, DEMAND, {}, DEMAND)]
+        await until(lambda: metrics.snapshot()["coalesced_waiters"] == before + len(others))
+        end.set()
+        assert {(await reply).body for reply in (first, *others)} == {ALPHA.data}
+    assert upstream.count("GET", "*.conda") == 1
 
 
 async def test_a_client_that_states_another_digest_gets_nothing(upstream: FakeChannel, tmp_path: Path) -> None:

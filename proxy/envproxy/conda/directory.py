@@ -68,6 +68,11 @@ class Directory:
             else:
                 yield Incoming(FileBody(file, 0, total, validator), validator, None, None, None)
 
+    async def length(self, url: str) -> int | None:
+        """See `mirrors.Server`."""
+        async with self.stream(url) as body:
+            return body.total
+
     async def _open(self, url: str) -> tuple[BinaryIO, int, str] | None:
         """The file of a file: URL, its size and validator; None if it is not there. Raises UpstreamError."""
         parts = urlsplit(url)

@@ -15,7 +15,7 @@ from envproxy.engine.download import Download
 from .channel import Filename
 from .freshness import CacheResult
 from .making import FlatForm
-from .packages import Package
+from .packages import Package, Remote
 from .subdirs import Piece
 
 
@@ -46,6 +46,9 @@ class Channel(Protocol):
 
     async def package(self, place: str, name: Filename, demanded: str | None) -> Package:
         """A package; `demanded` is the SHA-256 that the client wants it to have. Raises PolicyRefused."""
+
+    async def look(self, place: str, name: Filename, demanded: str | None) -> Package | Remote:
+        """Where that package is, without fetching it. Raises PolicyRefused."""
 
     async def file(self, path: str, *, ask: bool) -> Listing:
         """Any other file, by its path below the channel."""

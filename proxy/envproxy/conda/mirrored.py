@@ -15,7 +15,7 @@ from .face import Listing
 from .files import ChannelFiles, Shelved
 from .freshness import CacheResult, Freshness
 from .making import Check, FlatForm
-from .packages import Package, Packages
+from .packages import Package, Packages, Remote
 from .subdirs import Piece, Snapshot, Subdirs
 from .worker import Workshop
 
@@ -73,6 +73,10 @@ class MirroredChannel:
     async def package(self, place: str, name: Filename, demanded: str | None) -> Package:
         """See `face.Channel`."""
         return await self._packages.open(place, name, demanded)
+
+    async def look(self, place: str, name: Filename, demanded: str | None) -> Package | Remote:
+        """See `face.Channel`."""
+        return await self._packages.look(place, name, demanded)
 
     async def file(self, path: str, *, ask: bool) -> Listing:
         """See `face.Channel`."""

@@ -33,6 +33,9 @@ class Server(Protocol):
     ) -> AbstractAsyncContextManager[Incoming | NotModified | Absent]:
         """See `Upstream.stream_changed`."""
 
+    async def length(self, url: str) -> int | None:
+        """See `Upstream.length`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
@@ -123,7 +126,25 @@ class Mirrors:
                 return
         if failure is not None:
             raise failure
-        raise NoSuchThing(f"no upstream of this channel has {place}/{filename}")
+        raise _nowhere(place, filename)
+
+    async def length(self, place: str, base: str, filename: str) -> int | None:
+        """The length in bytes of a file, None if the server that has it does not say. Raises as `open`."""
+        failure: UpstreamError | None = None
+        for mirror in self._mirrors:
+            try:
+                return await mirror.server.length(mirror.url(place, base, filename))
+            except NoSuchThing:
+                continue
+            except UpstreamError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        raise _nowhere(place, filename)
+
+
+def _nowhere(place: str, filename: str) -> NoSuchThing:
+    return NoSuchThing(f"no upstream of this channel has {place}/{filename}")
 
 
 def _check_size(filename: str, size: int | None, body: Body) -> None:

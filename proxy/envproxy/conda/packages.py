@@ -1,8 +1,10 @@
 """The packages of one mirrored channel: from the store if they are there, else on their way from upstream.
 
 A package is fetched under the digest that the client demands (rattler's `x-expected-sha256`) or that repodata states,
-and never handed out otherwise. One that left its index stays downloadable for those who have a lock, if the policy
-lets it; one that no index ever stated a digest for keeps the digest of its first download.
+and never handed out otherwise. A demand is no name: bytes that are here, or arriving, under another name or for
+another channel are a package of this one only if its index says so; else its own upstream must give them, under the
+name that was asked for. One that left its index stays downloadable for those who have a lock, if the policy lets it;
+one that no index ever stated a digest for keeps the digest of its first download.
 """
 
 from __future__ import annotations
@@ -32,11 +34,37 @@ RECHECK_S = 2.0  # an index that lacks a package is believed without asking for 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that is here or arriving; `sha256` and `size` are None where nobody stated them."""
+    """A package that is here or arriving; `sha256` is None where nobody stated it."""
+
+    sha256: str | None
+    source: Piece | Download
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A package that is at its upstream only; `size` in bytes. Both are None where nobody stated them."""
 
     sha256: str | None
     size: int | None
-    source: Piece | Download
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be fetched: a name, what its index says of it, and the digest that it must have."""
+
+    place: str
+    name: Filename
+    record: Record | None
+    sha256: str | None
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the index itself says that this name has this digest."""
+        return self.record is not None and self.sha256 is not None and self.record.hashes.get("sha256") == self.sha256
+
+    @property
+    def size(self) -> int | None:
+        return self.record.size if self.record else None
 
 
 class Packages:
@@ -66,70 +94,94 @@ class Packages:
 
     async def open(self, place: str, name: Filename, demanded: str | None) -> Package:
         """The package. Raises NoSuchThing, PolicyRefused, UpstreamError."""
-        record = await self._record(place, name, demanded)
+        is_known = demanded is not None and await self._is_settled(place, name, demanded)
+        record = None if is_known else await self._record(place, name, demanded)
+        found = await self._find(place, name, demanded, record)
+        return found if isinstance(found, Package) else await self._fetch(found)
+
+    async def look(self, place: str, name: Filename, demanded: str | None) -> Package | Remote:
+        """Where the package is, without fetching it. Raises as `open`."""
+        found = await self._find(place, name, demanded, await self._record(place, name, demanded))
+        if isinstance(found, Package):
+            return found
+        size = found.size
+        if size is None:
+            base = await self._base_url(place, found.sha256)
+            size = await self._mirrors.length(place, base, name.text)
+        return Remote(found.sha256, size)
+
+    async def _find(
+        self, place: str, name: Filename, demanded: str | None, record: Record | None
+    ) -> Package | _Wanted:
+        """The package if it is here, else what is to be fetched."""
         stated = record.hashes.get("sha256") if record else None
-        wanted = demanded or stated
-        row = await self._catalog.find_artifact(self._source, place, name.text, wanted)
+        wanted = _Wanted(place, name, record, demanded or stated)
+        row = await self._catalog.find_artifact(self._source, place, name.text, wanted.sha256)
         if row is not None and await self._artifacts.size(row.sha256) is not None:
             self._check(name, row, record)
-            return Package(row.sha256, row.size, Piece(self._artifacts.path(row.sha256)))
+            return Package(row.sha256, Piece(self._artifacts.path(row.sha256)))
         if demanded and stated and demanded != stated:
             raise NoSuchThing(
                 f"{name.text} with SHA-256 {demanded} is not in {self._channel}/{place} any more",
                 hint=f"its index now states {stated}; renew the lock file",
             )
         self._judge(Candidate.of(name, record.fields if record else {}))
-        if wanted and (size := await self._artifacts.size(wanted)) is not None and stated == wanted:
-            await self._keep(place, name, record, wanted, size)  # another channel has the same file
-            return Package(wanted, size, Piece(self._artifacts.path(wanted)))
-        return await self._fetch(place, name, record, wanted)
+        if stated and (size := await self._artifacts.size(stated)) is not None:
+            await self._keep(wanted, stated, size)  # another channel has the same file
+            return Package(stated, Piece(self._artifacts.path(stated)))
+        return wanted
+
+    async def _is_settled(self, place: str, name: Filename, demanded: str) -> bool:
+        """Whether nothing depends on what the index says: no policy must see the record, and it saves no download,
+        as it may if such bytes are here or arriving under another name.
+        """
+        if self._needs_record:
+            return False
+        if demanded not in self._artifacts.busy() and await self._artifacts.size(demanded) is None:
+            return True
+        return await self._catalog.find_artifact(self._source, place, name.text, demanded) is not None
 
     async def _record(self, place: str, name: Filename, demanded: str | None) -> Record | None:
-        """What the index says. Who states a digest can do without, unless a policy must see the record or the bytes
-        are here already, perhaps from another channel.
-        """
-        needs_none = self._policy.is_open and self._policy.removed == "keep"
-        if demanded and needs_none and await self._is_settled(place, name, demanded):
-            return None
+        """What the index says. While it cannot be told, a digest will do, be it demanded or of the last download."""
         try:
             record = await self._subdirs.record(place, name.text)
             if record is None and await self._may_be_news(place):
                 await self._subdirs.snapshot(place, ask=True)
                 record = await self._subdirs.record(place, name.text)
         except UpstreamError:
-            known = await self._catalog.find_artifact(self._source, place, name.text, demanded)
-            if known is None:
+            will_do = demanded is not None and not self._needs_record
+            if not will_do and await self._catalog.find_artifact(self._source, place, name.text, demanded) is None:
                 raise
             return None
         return record
 
-    async def _is_settled(self, place: str, name: Filename, demanded: str) -> bool:
-        if await self._artifacts.size(demanded) is None:
-            return True
-        return await self._catalog.find_artifact(self._source, place, name.text, demanded) is not None
+    @property
+    def _needs_record(self) -> bool:
+        return not self._policy.is_open or self._policy.removed == "refuse"
 
     async def _may_be_news(self, place: str) -> bool:
         snapshot, _ = await self._subdirs.snapshot(place)
         return self._clock() - snapshot.checked_at > RECHECK_S
 
-    async def _fetch(self, place: str, name: Filename, record: Record | None, wanted: str | None) -> Package:
-        base = await self._base_url(place, wanted)
-        size = record.size if record else None
+    async def _fetch(self, wanted: _Wanted) -> Package:
+        """One download for all who want the same file: of its digest if the index states it, else of its name."""
+        name, expected = wanted.name, Expected(wanted.record.hashes if wanted.record else {})
+        own = f"{self._source}/{wanted.place}/{name.text}"
+        if wanted.sha256 is not None:
+            own, expected = f"{own}#{wanted.sha256}", Expected({"sha256": wanted.sha256})
+        base = await self._base_url(wanted.place, wanted.sha256)
 
         def open_body(offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
-            return self._mirrors.open(place, base, name.text, size, offset, validator)
+            return self._mirrors.open(wanted.place, base, name.text, wanted.size, offset, validator)
 
         async def stored(sha256: str, size: int) -> None:
-            await self._keep(place, name, record, sha256, size)
+            await self._keep(wanted, sha256, size)
 
-        download = self._artifacts.download(
-            wanted or f"{self._source}/{place}/{name.text}",
-            name.text,
-            open_body,
-            Expected({"sha256": wanted} if wanted else record.hashes if record else {}),
-            stored=stored,
-        )
-        return Package(wanted, size, download)
+        download = self._artifacts.join(own) if wanted.is_stated else None  # of who came before, without the index
+        if download is None:
+            key = wanted.sha256 if wanted.sha256 and wanted.is_stated else own
+            download = self._artifacts.download(key, name.text, open_body, expected, stored=stored)
+        return Package(wanted.sha256, download)
 
     async def _base_url(self, place: str, wanted: str | None) -> str:
         """Where the index says that packages are; beside it, if upstream cannot tell and the digest is known."""
@@ -141,13 +193,13 @@ class Packages:
             return ""
         return snapshot.generation.base_url if snapshot.generation else ""
 
-    async def _keep(self, place: str, name: Filename, record: Record | None, sha256: str, size: int) -> None:
-        candidate = Candidate.of(name, record.fields if record else {})
+    async def _keep(self, wanted: _Wanted, sha256: str, size: int) -> None:
+        candidate = Candidate.of(wanted.name, wanted.record.fields if wanted.record else {})
         await self._catalog.add_artifact(
             Artifact(
                 source=self._source,
-                project=place,
-                filename=name.text,
+                project=wanted.place,
+                filename=wanted.name.text,
                 sha256=sha256,
                 size=size,
                 url="",

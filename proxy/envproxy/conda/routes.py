@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -40,6 +41,7 @@ from .channel import (
 )
 from .face import Channel, Listing
 from .making import FlatForm
+from .packages import Remote
 
 MAX_AGE_S = 300  # of an index: CEP 16 asks for no more than an hour
 _FLAT: Mapping[str, FlatForm] = {"repodata.json": "json", "repodata.json.zst": "zst"}
@@ -158,9 +160,11 @@ class CondaRoutes:
         demanded = request.headers.get("X-Expected-SHA256", "").lower()
         wanted = demanded if _SHA256.fullmatch(demanded) else None
         for _ in range(2):
-            package = await channel.package(where, name, wanted)
-            etag = etag_of(package.sha256) if package.sha256 else None
-            what = Representation(etag, self._immutable)
+            find = channel.look if request.method == "HEAD" else channel.package
+            package = await find(where, name, wanted)
+            what = Representation(etag_of(package.sha256) if package.sha256 else None, self._immutable)
+            if isinstance(package, Remote):
+                return describe(request, _missed(what), total=package.size)
             if isinstance(package.source, Download):
                 return await self._send_arriving(request, package.source, what, "artifact")
             try:
@@ -175,10 +179,10 @@ class CondaRoutes:
     async def _send_arriving(
         self, request: web.Request, download: Download, what: Representation, kind: str
     ) -> web.StreamResponse:
-        arriving = Representation(what.etag, {**what.headers, CACHE_HEADER: "miss"}, what.content_type)
+        """From upstream; a HEAD is answered when upstream is, for no index tells the length of a shard."""
         if request.method == "HEAD":
-            return describe(request, arriving, total=await download.opened())
-        response = await send_download(request, download, arriving)
+            return describe(request, _missed(what), total=await download.opened())
+        response = await send_download(request, download, _missed(what))
         self._count(kind, "miss", "upstream", response.content_length or 0)
         return response
 
@@ -197,6 +201,10 @@ class CondaRoutes:
             known = ", ".join(self._channels)
             raise NoSuchThing(f"there is no channel {name[:50]!r} here", hint=f"configured channels: {known}")
         return channel
+
+
+def _missed(what: Representation) -> Representation:
+    return replace(what, headers={**what.headers, CACHE_HEADER: "miss"})
 
 
 def _place(request: web.Request) -> str:
