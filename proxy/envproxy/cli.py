@@ -248,4 +248,4 @@ def parser() -> argparse.ArgumentParser:
 
 def reference() -> str:
     """The commands in docs/cli.md."""
-    return reference_of(COMMANDS)
+    return reference_of("envproxy", COMMANDS)

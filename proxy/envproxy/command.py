@@ -1,7 +1,7 @@
 """Commands as data: each is declared once, and parser, help and reference are made from that.
 
-What a command does is a function in `envproxy.commands` that it names, imported when it is run and not before: help
-costs nothing. This module knows no command by name; cli.py declares them.
+What a command does is a function that it names, imported when it is run and not before: help costs nothing. This
+module knows no program and no command by name; the proxy's cli.py and the agent's table.py declare them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class UsageError(EnvproxyError):
 class Argument:
     """An option (`--json`), a switch unless it has a `metavar`; or a positional argument, by its metavar alone.
 
-    `many` positional arguments may be given, none at all if `optional`.
+    `many` positional arguments may be given, none at all if `optional`; an option of which `many` may be given is a
+    list. An option that is `required` must be there; `short` is its other spelling.
     """
 
     meaning: str
@@ -35,34 +36,44 @@ class Argument:
     metavar: str = ""
     many: bool = False
     optional: bool = False
+    required: bool = False
+    short: str = ""
 
     @property
     def usage(self) -> str:
         """As it stands in a line of usage."""
         if self.flag:
-            return f"[{self.flag} {self.metavar}]" if self.metavar else f"[{self.flag}]"
+            shown = f"{self.short or self.flag} {self.metavar}".strip()
+            return shown if self.required else f"[{shown}]" + ("..." if self.many else "")
         shown = f"{self.metavar}..." if self.many else self.metavar
         return f"[{shown}]" if self.optional else shown
 
     @property
     def shown(self) -> str:
         """As it stands in a list of arguments."""
-        return f"{self.flag} {self.metavar}".strip()
+        spelled = f"{self.short}, {self.flag}" if self.short else self.flag
+        return f"{spelled} {self.metavar}".strip()
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Make the parser understand it."""
         if not self.flag:
             nargs = ("*" if self.optional else "+") if self.many else ("?" if self.optional else None)
             parser.add_argument(self.metavar.lower(), metavar=self.metavar, nargs=nargs, help=self.meaning)
-        elif self.metavar:
-            parser.add_argument(self.flag, metavar=self.metavar, help=self.meaning)
+            return
+        spellings = [self.short, self.flag] if self.short else [self.flag]
+        if self.metavar:
+            action, default = ("append", []) if self.many else ("store", None)
+            parser.add_argument(
+                *spellings,
+                metavar=self.metavar, action=action, default=default, required=self.required, help=self.meaning,
+            )  # fmt: skip
         else:
-            parser.add_argument(self.flag, action="store_true", help=self.meaning)
+            parser.add_argument(*spellings, action="store_true", help=self.meaning)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `name` may have two words; `run` is `module:function` in envproxy.commands, (args) -> exit code.
+    """One command. `name` may have two words; `run` is `module:function` among the commands, (args) -> exit code.
 
     `does` is one line for lists, `more` what a newcomer should know, `examples` command lines with what they are for.
     """
@@ -74,10 +85,9 @@ class Command:
     arguments: tuple[Argument, ...]
     examples: tuple[tuple[str, str], ...]
 
-    @property
-    def usage(self) -> str:
+    def usage_in(self, program: str) -> str:
         """How to call it, on one line."""
-        return " ".join([f"envproxy {self.name}", *(argument.usage for argument in self.arguments)])
+        return " ".join([f"{program} {self.name}", *(argument.usage for argument in self.arguments)])
 
 
 def make_parser(parser: argparse.ArgumentParser, commands: Sequence[Command], groups: Mapping[str, str]) -> None:
@@ -101,17 +111,17 @@ def make_parser(parser: argparse.ArgumentParser, commands: Sequence[Command], gr
             argument.add_to(one)
 
 
-def reference_of(commands: Sequence[Command]) -> str:
+def reference_of(program: str, commands: Sequence[Command]) -> str:
     """Every command with every argument, in Markdown."""
-    return "\n".join(_section(command) for command in commands)
+    return "\n".join(_section(program, command) for command in commands)
 
 
-def _section(command: Command) -> str:
+def _section(program: str, command: Command) -> str:
     rows = [f"| `{argument.shown}` | {argument.meaning} |" for argument in command.arguments]
     lines = [
-        f"### envproxy {command.name}",
+        f"### {program} {command.name}",
         f"{_sentence(command.does)}. {command.more}",
-        f"```\n{command.usage}\n```",
+        f"```\n{command.usage_in(program)}\n```",
         "\n".join(["| Argument | Meaning |", "|---|---|", *rows]),
         "```console\n" + "\n".join(f"$ {line}  # {why}" for line, why in command.examples) + "\n```",
     ]

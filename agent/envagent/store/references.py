@@ -59,6 +59,10 @@ class References:
             else:
                 path.unlink(missing_ok=True)
 
+    def used(self, reference: PrefixReference) -> float:
+        """When the prefix was last made or asked for (seconds since the epoch): the mtime of its file."""
+        return (self._prefixes / _name(reference.path)).stat().st_mtime
+
     def keys(self, *, now: float) -> set[str]:
         """Every tree that a prefix or a lease wants kept; `now` in seconds since the epoch."""
         wanted = {key for reference in self.prefixes() for key in reference.keys}

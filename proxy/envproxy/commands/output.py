@@ -9,10 +9,6 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.table import Table
-
 _PIPE_COLUMNS = 1000
 
 
@@ -21,8 +17,16 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """One line each."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table without lines, headed by the names of its columns; nothing of a cell is taken for markup."""
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and few commands print a table
+    from rich.table import Table  # noqa: PLC0415
+
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS
@@ -41,6 +45,8 @@ def say(text: str) -> None:
 
 def shown_size(count: int) -> str:
     """Bytes for people: `3.4 GB`."""
+    from rich.filesize import decimal  # noqa: PLC0415  # as above
+
     return decimal(count)
 
 

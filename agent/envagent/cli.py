@@ -1,0 +1,45 @@
+"""The command line of envagent: runs one command, and turns what it raises into a last line and an exit code.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 it failed on this machine, 2 the command line asks for what
+cannot be done, 3 an input (lock, wheel, package) was refused. What can be asked is in table.py, and nothing but the
+module of the command that is called is imported: a start costs little more than Python's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from envproxy import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words == ["--version"]:
+        sys.stdout.write(f"envagent {__version__}\n")
+        return 0
+    return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    from envagent.errors import EnvagentError  # noqa: PLC0415  # what is answered without it starts faster
+    from envagent.table import called, parser  # noqa: PLC0415
+
+    args = parser().parse_args(words)
+    try:
+        return called(args)
+    except EnvagentError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; nothing more can be said to anybody
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130  # as shells report a death by SIGINT

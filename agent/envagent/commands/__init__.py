@@ -1,0 +1,1 @@
+"""What each command of envagent does: a function of its arguments that returns the exit code."""

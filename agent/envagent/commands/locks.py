@@ -1,0 +1,59 @@
+"""What commands share that read or write a lock: files in, files or stdout out, machines from the command line."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envagent.errors import UsageError
+from envagent.lock.model import Interpreter, Target
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from envagent.lock.model import Lock
+
+
+def lock_of(path: str, args: Namespace) -> Lock:
+    """The lock in the file, whatever its format. Raises LockRefused, UsageError."""
+    from envagent.lock.formats import read  # noqa: PLC0415  # imports what each format needs
+
+    return read(file_at(path), machines=machines(args.platform, args.python))
+
+
+def file_at(path: str) -> Path:
+    """The path of a file that is there. Raises UsageError."""
+    found = Path(path)
+    if not found.is_file():
+        raise UsageError(f"there is no file {path}", hint="name a lock, such as lock.json")
+    return found
+
+
+def machines(platforms: list[str], python: str | None) -> tuple[Target, ...]:
+    """Targets without packages, of `--platform` and `--python`; none if neither is given. Raises UsageError."""
+    if not platforms and python is None:
+        return ()
+    if python is None or not platforms:
+        raise UsageError(
+            "a machine has a platform and a Python version", hint="give both: --platform linux-64 --python 3.12"
+        )
+    return tuple(
+        Target(platform=platform, interpreter=Interpreter("system", version=python)) for platform in platforms
+    )
+
+
+def write_out(data: bytes, path: str | None) -> None:
+    """Write to the file at once, so that no reader sees half of it; or to stdout without one."""
+    if path is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    place = Path(path)
+    fresh = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(place)
+    finally:
+        fresh.unlink(missing_ok=True)

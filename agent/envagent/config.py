@@ -1,0 +1,146 @@
+"""What the agent is told by its surroundings: flags before variables before a file before defaults, read once.
+
+Every setting has a flag, a variable ENVAGENT_<NAME> and a key in the TOML file: `--config`, else ENVAGENT_CONFIG,
+else `$XDG_CONFIG_HOME/envagent/config.toml` where there is one. A mistake is refused with the place it stands in.
+Secrets are no settings: the proxy's URL may not carry any.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from envagent.errors import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Mapping
+
+LINK_MODES = ("hardlink", "reflink", "copy")
+PREFIX = "ENVAGENT_"
+FILE_VARIABLE = "ENVAGENT_CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`proxy` is the origin of an envproxy, "" for none; `proxy_fallback` allows upstream URLs when it is down."""
+
+    data: Path
+    proxy: str = ""
+    proxy_fallback: bool = True
+    link_mode: str = "hardlink"
+    bytecode: bool = True
+
+    @property
+    def store(self) -> Path:
+        """The root of the node store."""
+        return self.data / "store"
+
+    @property
+    def artifacts(self) -> Path:
+        """Verified downloads, by sha256."""
+        return self.data / "artifacts"
+
+    @property
+    def environments(self) -> Path:
+        """Where prefixes go that nobody named."""
+        return self.data / "environments"
+
+
+class _Written(NamedTuple):
+    """A setting as somebody wrote it, and where."""
+
+    value: object
+    where: str
+
+
+def config_of(args: Namespace) -> Config:
+    """The configuration of this process, with the flags that the command has."""
+    flags = {name: value for name in _READERS if (value := getattr(args, name.replace("-", "_"), None)) is not None}
+    if getattr(args, "no_proxy_fallback", False):
+        flags["proxy-fallback"] = False
+    if getattr(args, "no_bytecode", False):
+        flags["bytecode"] = False
+    return load(flags, os.environ, file=args.config)
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str | None = None) -> Config:
+    """The configuration of these flags and variables, and of the file that they name. Raises UsageError."""
+    written = {name: _Written(value, f"--{name}") for name, value in flags.items()}
+    for name in _READERS:
+        variable = PREFIX + name.upper().replace("-", "_")
+        if variable in environ:
+            written.setdefault(name, _Written(environ[variable], variable))
+    path = Path(file or environ.get(FILE_VARIABLE) or _home(environ, "XDG_CONFIG_HOME", ".config") / "config.toml")
+    for name, value in _document(path, must_exist=bool(file or environ.get(FILE_VARIABLE))).items():
+        if name not in _READERS:
+            raise UsageError(f"{path}: {name} is no setting", hint=f"settings are {', '.join(_READERS)}")
+        written.setdefault(name, _Written(value, f"{path}: {name}"))
+    settings = {name.replace("-", "_"): _READERS[name](setting) for name, setting in written.items()}
+    return Config(**{"data": _home(environ, "XDG_DATA_HOME", ".local/share"), **settings})
+
+
+def _home(environ: Mapping[str, str], variable: str, below: str) -> Path:
+    """The agent's directory of one kind (XDG base directories; relative ones count as not set)."""
+    told = Path(environ.get(variable, ""))
+    return (told if told.is_absolute() else Path(environ.get("HOME", "~")).expanduser() / below) / "envagent"
+
+
+def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if must_exist:
+            raise UsageError(f"there is no configuration file {path}", hint="it is named by --config") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+# --- what a value may be --------------------------------------------------------------------------------
+
+
+def _path(written: _Written) -> Path:
+    if not isinstance(written.value, str) or not written.value:
+        raise UsageError(f"{written.where} must be the path of a directory")
+    return Path(written.value).expanduser().absolute()
+
+
+def _origin(written: _Written) -> str:
+    text = written.value if isinstance(written.value, str) else None
+    url = urlsplit(text or "")
+    if text is None or (text and (url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/"))):
+        raise UsageError(
+            f"{written.where} must be the origin of an envproxy", hint="such as http://127.0.0.1:8417, without a path"
+        )
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        raise UsageError(f"{written.where} has more in it than a host and a port", hint="credentials go into netrc")
+    return text.rstrip("/")
+
+
+def _switch(written: _Written) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if isinstance(written.value, bool):
+        return written.value
+    if (found := words.get(str(written.value).lower())) is None:
+        raise UsageError(f"{written.where} must be true or false, not {written.value!r}")
+    return found
+
+
+def _link_mode(written: _Written) -> str:
+    if written.value not in LINK_MODES:
+        raise UsageError(f"{written.where} must be one of {', '.join(LINK_MODES)}, not {written.value!r}")
+    return str(written.value)
+
+
+_READERS: dict[str, Callable[[_Written], Any]] = {
+    "data": _path,
+    "proxy": _origin,
+    "proxy-fallback": _switch,
+    "link-mode": _link_mode,
+    "bytecode": _switch,
+}

@@ -1,0 +1,123 @@
+"""The commands of envagent, declared once: parser, help and docs/agent-cli.md are made from this table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from dataclasses import replace
+
+from envproxy import __version__
+from envproxy.command import RUN, Argument, Command, make_parser, reference_of
+
+_JSON = Argument("print JSON, for programs", "--json")
+_DATA = Argument("where everything is kept (default ~/.local/share/envagent)", "--data", "DIR")
+_CONFIG = Argument("TOML with the same settings (default ~/.config/envagent/config.toml)", "--config", "FILE")
+_PLACE = (_DATA, _CONFIG)
+_LOCK = Argument("a lock of any format (docs/lock.md)", metavar="LOCK")
+_ENV = Argument("which of the lock's environments (default: the only one, or default)", "--env", "NAME")
+_TARGET = Argument("which of the environment's targets (default: the only one)", "--target", "NAME")
+_OUTPUT = Argument("where to write it (default: stdout)", "--output", "FILE", short="-o")
+_MACHINES = (
+    Argument(
+        "a platform to read formats for that name no machine; may be given again", "--platform", "PLATFORM", many=True
+    ),
+    Argument("the Python version of these machines", "--python", "VERSION"),
+)
+
+COMMANDS = (
+    Command(
+        "import",
+        "import_:run",
+        "make a lock.json of another tool's lock",
+        "Reads pixi.lock, conda-lock.yml, pylock.toml, requirements.txt, @EXPLICIT lists and uv.lock. The lock "
+        "names every file with its size and sha256; what FILE leaves out is completed from its index, or refused.",
+        (replace(_LOCK, metavar="FILE"), _OUTPUT, *_MACHINES),
+        (
+            ("envagent import pixi.lock -o lock.json", "all environments and platforms"),
+            ("envagent import uv.lock --platform linux-64 --python 3.12 -o lock.json", "it names no machine itself"),
+        ),
+    ),
+    Command(
+        "export",
+        "export:run",
+        "write a lock in the format of another tool",
+        "Formats are pylock, pixi, conda-lock, requirements, explicit and envmesh. Packages without a place there "
+        "are refused by name; docs/lock.md says what else each of them loses.",
+        (
+            _LOCK,
+            Argument("the format to write", "--format", "FORMAT", required=True),
+            _OUTPUT,
+            _ENV,
+            _TARGET,
+            Argument("leave out packages of kinds that the format does not know", "--partial"),
+        ),
+        (("envagent export lock.json --format pylock -o pylock.toml", "for pip, uv and pdm"),),
+    ),
+    Command(
+        "diff",
+        "diff:run",
+        "show what is different between two locks",
+        "Package by package, for every environment and target. Exit code 0 whether they differ or not.",
+        (replace(_LOCK, metavar="OLD"), replace(_LOCK, metavar="NEW"), *_MACHINES, _JSON),
+        (("envagent diff lock.json new.json", "before a merge"),),
+    ),
+    Command(
+        "tree",
+        "tree:run",
+        "show which package needs which",
+        "One target of one environment. What was shown before with all below it is marked with (*).",
+        (_LOCK, _ENV, _TARGET, *_MACHINES),
+        (("envagent tree lock.json", "why is this package here?"),),
+    ),
+    Command(
+        "sbom",
+        "sbom:run",
+        "print a CycloneDX 1.6 bill of materials",
+        "Of one environment with all its targets; the same lock gives the same bytes.",
+        (_LOCK, _ENV, _OUTPUT, *_MACHINES),
+        (("envagent sbom lock.json -o sbom.json", "for an audit"),),
+    ),
+    Command(
+        "list",
+        "list:run",
+        "list the environments that were made here",
+        "Their paths, packages, sizes and when each was last made or asked for. Environments share files, so "
+        "sizes do not add up.",
+        (_JSON, *_PLACE),
+        (("envagent list", "for people"), ("envagent list --json", "for programs")),
+    ),
+    Command(
+        "verify",
+        "verify:run",
+        "compare every file of an environment with its digest",
+        "Finds what is missing, and what was edited here or through a hardlink in another environment. Exit code 1 "
+        "if there is any.",
+        (Argument("the path of an environment", metavar="PREFIX"), _JSON),
+        (("envagent verify .venv", "did anybody edit site-packages?"),),
+    ),
+)
+_GROUPS: dict[str, str] = {}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    made = argparse.ArgumentParser(
+        prog="envagent",
+        description="Locks Python environments and makes them: PyPI and Conda in one prefix, every byte verified.",
+        epilog="`envagent COMMAND --help` has examples.",
+    )
+    made.add_argument("--version", action="version", version=f"envagent {__version__}")
+    make_parser(made, COMMANDS, _GROUPS)
+    return made
+
+
+def called(args: argparse.Namespace) -> int:
+    """Run the command that was parsed; the exit code. Raises what the command raises."""
+    module, _, function = getattr(args, RUN).partition(":")
+    code: int = getattr(importlib.import_module(f"envagent.commands.{module}"), function)(args)
+    return code
+
+
+def reference() -> str:
+    """The commands in docs/agent-cli.md."""
+    return reference_of("envagent", COMMANDS)

@@ -1,0 +1,122 @@
+"""The command line itself: help, the reference, start-up, and where settings come from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envagent.config import Config, load
+from envagent.errors import UsageError
+from envagent.table import COMMANDS, reference
+from envproxy import __version__
+from fixtures.agent import Agent
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path)
+
+
+def test_the_reference_in_the_docs_is_that_of_the_parser() -> None:
+    assert (DOCS / "agent-cli.md").read_text("utf-8").endswith(reference())
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_teaches_by_example(command: Any, agent: Agent) -> None:
+    said = agent.say(command.name, "--help")
+    assert said.code == 0
+    assert command.examples
+    for line, why in command.examples:
+        assert line == f"envagent {command.name}" or line.startswith(f"envagent {command.name} ")
+        assert line in said.out
+        assert why in said.out
+    for argument in command.arguments:
+        assert argument.shown.rpartition(", ")[2] in said.out
+
+
+def test_an_unknown_command_is_exit_code_2(agent: Agent) -> None:
+    assert agent.say("frobnicate").code == 2
+
+
+def test_the_version_is_the_package_s(agent: Agent) -> None:
+    assert agent.say("--version").out == f"envagent {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--version"], {"argparse", "dataclasses", "envagent.table"}),
+        (["--help"], {"aiohttp", "asyncio", "rich", "packaging", "msgspec", "yaml", "envagent.lock.model"}),
+    ],
+    ids=["version", "help"],
+)
+def test_a_start_imports_only_what_it_needs(words: list[str], heavy: set[str]) -> None:
+    code = f"import sys, envagent.cli as c\ntry: c.main({words})\nexcept SystemExit: pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "envagent.cli" in loaded
+    assert not loaded & heavy
+
+
+# --- settings -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    place = tmp_path / "agent.toml"
+    place.write_text(
+        'data = "/file"\nproxy = "http://file.example.org"\nproxy-fallback = false\nlink-mode = "copy"\n'
+    )
+    return place
+
+
+def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(file: Path) -> None:
+    environ = {"HOME": "/home/me", "ENVAGENT_DATA": "/variable", "ENVAGENT_PROXY": "http://variable.example.org/"}
+    assert load({"data": "/flag"}, environ, file=str(file)) == Config(
+        data=Path("/flag"),
+        proxy="http://variable.example.org",
+        proxy_fallback=False,
+        link_mode="copy",
+        bytecode=True,
+    )
+
+
+def test_the_data_directory_follows_the_base_directories() -> None:
+    assert load({}, {"HOME": "/home/me"}).data == Path("/home/me/.local/share/envagent")
+    assert load({}, {"HOME": "/home/me", "XDG_DATA_HOME": "/srv"}).data == Path("/srv/envagent")
+
+
+def test_the_file_of_the_base_directories_is_read(tmp_path: Path) -> None:
+    (tmp_path / "envagent").mkdir()
+    (tmp_path / "envagent" / "config.toml").write_text("bytecode = false\n")
+    assert load({}, {"HOME": "/home/me", "XDG_CONFIG_HOME": str(tmp_path)}).bytecode is False
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"ENVAGENT_PROXY": "proxy.example.org"}, "ENVAGENT_PROXY must be the origin of an envproxy"),
+        ({"ENVAGENT_PROXY": "http://me:word@x.example.org"}, "ENVAGENT_PROXY has more in it than a host and a port"),
+        ({"ENVAGENT_PROXY_FALLBACK": "perhaps"}, "ENVAGENT_PROXY_FALLBACK must be true or false, not 'perhaps'"),
+        ({"ENVAGENT_LINK_MODE": "symlink"}, "ENVAGENT_LINK_MODE must be one of hardlink, reflink, copy"),
+        ({"ENVAGENT_DATA": ""}, "ENVAGENT_DATA must be the path of a directory"),
+        ({"ENVAGENT_CONFIG": "/nowhere.toml"}, "there is no configuration file /nowhere.toml"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_place(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load({}, {"HOME": "/home/me", **environ})
+    assert refused.value.message.startswith(message)
+
+
+def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text("dada = 1\n")
+    with pytest.raises(UsageError, match="dada is no setting"):
+        load({}, {"HOME": "/home/me"}, file=str(tmp_path / "agent.toml"))
