@@ -61,14 +61,12 @@ class Argument:
             parser.add_argument(self.metavar.lower(), metavar=self.metavar, nargs=nargs, help=self.meaning)
             return
         spellings = [self.short, self.flag] if self.short else [self.flag]
-        if self.metavar:
-            action, default = ("append", []) if self.many else ("store", None)
-            parser.add_argument(
-                *spellings,
-                metavar=self.metavar, action=action, default=default, required=self.required, help=self.meaning,
-            )  # fmt: skip
-        else:
+        if not self.metavar:
             parser.add_argument(*spellings, action="store_true", help=self.meaning)
+        elif self.many:
+            parser.add_argument(*spellings, metavar=self.metavar, action="append", default=[], help=self.meaning)
+        else:
+            parser.add_argument(*spellings, metavar=self.metavar, required=self.required, help=self.meaning)
 
 
 @dataclass(frozen=True, slots=True)
