@@ -37,6 +37,7 @@ from .middleware import AccessLog, observe
 from .origins import OriginRoutes
 from .policy import Policy
 from .problems import problems
+from .pypi.admission import Admission
 from .pypi.files import Files
 from .pypi.front import Front
 from .pypi.hosted import HostedSource
@@ -161,7 +162,10 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     }
     lists = Flights[str, Made](tasks, reporter, name="listing")
     listings = {
-        name: Listing(name, index.sources, artifacts, catalog, lists, clock=clock) for name, index in indexes.items()
+        name: Listing(
+            name, index.sources, artifacts, catalog, lists, admission=Admission.under(index.policy), clock=clock
+        )
+        for name, index in indexes.items()
     }
     files = Files(
         artifacts,

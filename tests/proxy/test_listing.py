@@ -7,9 +7,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envproxy.engine.catalog import HostedFile
 from envproxy.errors import BadUpstreamBody
+from envproxy.policy import Policy, parse_rule
+from envproxy.pypi.admission import EVERY_NAME, Admission
 from envproxy.pypi.listing import FRESH_S, RECHECK_S, RETRY_S
 from envproxy.pypi.render import Format
 from envproxy.pypi.roster import NameReader, Roster
@@ -115,6 +119,58 @@ def hosted(project: str) -> HostedFile:
         version="1.0",
         uploader="release",
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "listed"),
+    [
+        ('deny = ["evil-*"]', ["alpha", "team-tool"]),
+        ('deny = ["Team.Tool", "alpha"]', ["evil-twin"]),
+        ('deny = ["alpha==1.0", "evil-twin>=1"]', ["alpha", "evil-twin", "team-tool"]),
+        ('allow = ["alpha>=2", "evil-*"]\ndeny = ["*-twin"]', ["alpha"]),
+        ('min-age = "7d"\nfreeze = 2020-01-01T00:00:00Z', ["alpha", "evil-twin", "team-tool"]),
+    ],
+)
+async def test_a_name_that_the_policy_refuses_in_every_version_is_not_listed(
+    tmp_path: Path, upstream: FakeIndex, policy: str, listed: list[str]
+) -> None:
+    upstream.add(make_wheel("alpha", "1.0"), make_wheel("evil-twin", "1.0"))
+    toml = (
+        f'[pypi.hosted.team]\n[pypi.indexes.main]\nsources = ["team", "pypi"]\n[pypi.indexes.main.policy]\n{policy}\n'
+    )
+    async with running_proxy(tmp_path, upstream=upstream, toml=toml) as proxy, wire(proxy.url) as ask:
+        await proxy.parts.catalog.add_hosted(hosted("team-tool"))
+        assert names(await ask(LIST, JSON)) == listed
+        assert (await ask(LIST, HTML)).body.count(b"<a ") == len(listed)
+
+
+async def test_a_list_made_before_a_name_was_denied_does_not_go_out_even_without_network(
+    tmp_path: Path, upstream: FakeIndex, clock: FakeClock
+) -> None:
+    upstream.add(make_wheel("alpha", "1.0"), make_wheel("beta", "1.0"))
+    async with running_proxy(tmp_path, upstream=upstream, clock=clock) as proxy, wire(proxy.url) as ask:
+        assert names(await ask(LIST, JSON)) == ["alpha", "beta"]
+    toml = '[pypi.indexes.main]\nsources = ["pypi"]\n[pypi.indexes.main.policy]\ndeny = ["beta"]'
+    running = running_proxy(tmp_path, upstream=upstream, toml=toml, clock=clock)
+    async with running as proxy, wire(proxy.url) as ask:
+        await upstream.stop()
+        assert (await ask(LIST, JSON)).status == 503
+        clock.advance(RETRY_S)
+        await upstream.start()
+        assert names(await ask(LIST, JSON)) == ["alpha"]
+
+
+RULES = ["evil-*", "numpy", "numpy>=2", "*-twin==1.0", "a?c"]
+
+
+@given(
+    deny=st.lists(st.sampled_from(RULES), max_size=3),
+    allow=st.lists(st.sampled_from(RULES), max_size=3),
+    name=st.sampled_from(["numpy", "evil-twin", "good-twin", "abc", "a-b", "numpy2", "evil-"]),
+)
+def test_the_list_agrees_with_the_refusal_of_a_name(deny: list[str], allow: list[str], name: str) -> None:
+    policy = Policy(deny=tuple(map(parse_rule, deny)), allow=tuple(map(parse_rule, allow)))
+    assert Admission.under(policy).filter()(name.encode()) == policy.judge_name(name).allowed
 
 
 async def test_a_source_that_has_no_list_gives_no_names(ask: Ask, upstream: FakeIndex) -> None:
@@ -344,7 +400,7 @@ def test_a_list_without_end_takes_no_memory() -> None:
 
 @pytest.fixture
 def roster() -> Iterator[Roster]:
-    roster = Roster()
+    roster = Roster(EVERY_NAME)
     yield roster
     roster.close()
 

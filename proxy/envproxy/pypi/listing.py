@@ -2,7 +2,8 @@
 
 It is made of the lists of all sources when somebody asks for it, kept as two blobs, and made anew a day later behind
 the back of whoever asks then. A source that fails makes no thinner list: the last one goes out, or an error. Names
-are not judged by policy and need not exist any more; nothing else in the proxy ever looks at a list.
+that the policy refuses altogether are left out, and no list that was made under another policy ever goes out. Names
+need not exist any more; nothing else in the proxy ever looks at a list.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from envproxy.engine.store import Partial
 from envproxy.engine.upstream import Upstream
 from envproxy.errors import EnvproxyError, UpstreamError
 
+from .admission import EVERY_NAME, Admission
 from .index import CacheResult
 from .render import Format
 from .roster import NameReader, Roster
@@ -36,11 +38,12 @@ COME_BACK_S = 10  # and when it shall come again
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A list: the SHA-256 of its two blobs, and when it was made, in seconds since the epoch."""
+    """A list: the SHA-256 of its two blobs, when it was made (seconds since the epoch), and of which names."""
 
     json: str
     html: str
     made_at: float
+    admission: Admission = EVERY_NAME
 
     def blob(self, fmt: Format) -> str:
         """The blob that holds this format."""
@@ -58,6 +61,7 @@ class Listing:
         catalog: Catalog,
         flights: Flights[str, Made],
         *,
+        admission: Admission,
         clock: Callable[[], float],
     ) -> None:
         self.patience_s = PATIENCE_S
@@ -66,6 +70,7 @@ class Listing:
         self._artifacts = artifacts
         self._catalog = catalog
         self._flights = flights
+        self._admission = admission
         self._clock = clock
         # What is hosted here is listed at once, it costs next to nothing.
         self._fresh_s = FRESH_S if any(source.upstream for source in sources) else 0.0
@@ -105,9 +110,11 @@ class Listing:
         return last, "stale"
 
     async def _last(self) -> Made | None:
-        """The list made last, from memory or from the catalog, if its blobs were not evicted."""
+        """The list made last, from memory or the catalog, unless its blobs were evicted or its names are others."""
         made = self._made or await self._remembered()
-        if made is None or None in [await self._artifacts.size(blob) for blob in (made.json, made.html)]:
+        if made is None or made.admission != self._admission:
+            return None
+        if None in [await self._artifacts.size(blob) for blob in (made.json, made.html)]:
             return None
         self._made = made
         return made
@@ -144,7 +151,7 @@ class Listing:
         return made
 
     async def _merged(self) -> Made:
-        roster = await asyncio.to_thread(Roster)
+        roster = await asyncio.to_thread(Roster, self._admission)
         try:
             for source in self._sources:
                 if source.upstream is not None:
@@ -155,7 +162,7 @@ class Listing:
             json, html = [await self._stored(roster.written(fmt)) for fmt in (Format.JSON, Format.HTML)]
         finally:
             await asyncio.to_thread(roster.close)
-        return Made(json, html, self._clock())
+        return Made(json, html, self._clock(), self._admission)
 
     async def _stored(self, pieces: Iterator[bytes]) -> str:
         partial = await self._artifacts.receive(0)

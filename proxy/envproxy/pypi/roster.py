@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from envproxy.errors import BadUpstreamBody
 
+from .admission import Admission
 from .render import Format
 
 _NAME = rb"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?"
@@ -72,9 +73,10 @@ class NameReader:
 
 
 class Roster:
-    """Names in order, each once; `close` it. Its methods may be called from any thread, one at a time."""
+    """Names in order, each once, that `admission` admits; `close` it. One thread at a time may call its methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission) -> None:
+        self._admits = admission.filter()
         # "" is a file of SQLite's own, removed when closed.
         self._names = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._names.execute("PRAGMA journal_mode = OFF")
@@ -85,9 +87,10 @@ class Roster:
         self._names.close()
 
     def add(self, names: Iterable[bytes]) -> None:
-        """Add normalised names; those that are here already change nothing."""
+        """Add normalised names; those that are here already, or not admitted, change nothing."""
         self._names.execute("BEGIN")
-        self._names.executemany("INSERT OR IGNORE INTO names VALUES (?)", ((name,) for name in names))
+        rows = ((name,) for name in names if self._admits(name))
+        self._names.executemany("INSERT OR IGNORE INTO names VALUES (?)", rows)
         self._names.execute("COMMIT")
 
     def written(self, fmt: Format) -> Iterator[bytes]:
