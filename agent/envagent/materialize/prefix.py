@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from envagent.errors import DiskRefused, PrefixRefused
+from envagent import disk
+from envagent.errors import PrefixRefused
 from envagent.materialize import venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.progress import silent
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
 
 Bytecode = Literal["compile", "stored", "none"]
 """Compile what the store lacks; link only what it has; or leave bytecode out."""
-
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the filesystem is read-only",
-    errno.EACCES: "permission is denied",
-    errno.EPERM: "the operation is not permitted",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def materialize(
     `prefix` that was not before. It does not wait for the disk: `NodeStore.settle` makes what it built durable.
     """
     place = _checked(prefix)
-    with _disk_errors_in_words():
+    with disk.errors_in_words():
         if found := _existing(plan, store, place):
             return found
         plan.check()
@@ -198,13 +191,3 @@ def _lock_of(store: NodeStore, place: Path) -> Path:
 
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and next(path.iterdir(), None) is None
-
-
-@contextmanager
-def _disk_errors_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        raise DiskRefused(f"{error.filename or 'a file'} cannot be written: {_DISK[error.errno]}") from error

@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent.store.boot import current_boot, once_after_boot
 from envagent.store.flock import Flock, acquire, held
 from envagent.store.journal import Journal
 from envagent.store.manifest import Manifest
@@ -30,8 +31,6 @@ from envagent.store.sync import syncfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,12 @@ class NodeStore:
 
     def __init__(self, root: Path, *, boot_id: str | None = None) -> None:
         self.root = root.absolute()
-        self.boot_id = boot_id if boot_id is not None else _BOOT_ID.read_text().strip()
+        self.boot_id = boot_id if boot_id is not None else current_boot()
         for name in ("trees", "work", "locks", "prefixes", "leases", "trash"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.journal = Journal(self.root / "journal")
         self._fresh: set[str] = set()
-        self._start_after_boot()
+        once_after_boot(self.root / "boot", self.root / "locks" / ".boot", self.boot_id, self._discard_unsynced)
 
     # --- looking ---------------------------------------------------------------------------------------
 
@@ -199,18 +198,8 @@ class NodeStore:
     def _place(self, key: str) -> Path:
         return self.root / "trees" / key[:2] / key
 
-    def _start_after_boot(self) -> None:
-        """The first start after the machine went down: what was not synced may be anything, so it goes."""
-        mark = self.root / "boot"
-        if mark.is_file() and mark.read_text() == self.boot_id:
-            return
-        with held(self.root / "locks" / ".boot"):
-            if mark.is_file() and mark.read_text() == self.boot_id:
-                return
-            durable = self.journal.names()
-            for tree in self.trees():
-                if tree.key not in durable:
-                    self.discard(tree)
-            fresh = self.root / "boot.new"
-            fresh.write_text(self.boot_id)
-            fresh.replace(mark)
+    def _discard_unsynced(self) -> None:
+        durable = self.journal.names()
+        for tree in self.trees():
+            if tree.key not in durable:
+                self.discard(tree)

@@ -1,0 +1,31 @@
+"""What the operating system says of a disk, in words: the one place that turns OSError into DiskRefused."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from envagent.errors import DiskRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the filesystem is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "the operation is not permitted",
+}
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Raise DiskRefused for what a person can mend; every other OSError passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WORDS:
+            raise
+        raise DiskRefused(f"{error.filename or 'a file'} cannot be written: {_WORDS[error.errno]}") from error

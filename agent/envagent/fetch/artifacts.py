@@ -1,0 +1,162 @@
+"""The artifacts on this machine: verified downloads, by sha256, found with one stat and no hashing.
+
+    root/files/ab/<sha256>      verified, read-only, never touched again
+    root/arriving/<sha256>      being written by whoever holds the flock on it; else left over, and gone on with
+    root/unsure/<sha256>        not synced when the machine went down: hashed again before it is used
+    root/journal  root/boot     what is durable; the boot that `files` is of
+    root/in-use                 flock: nothing is removed while anyone uses artifacts
+
+Invariant: what is under `files/` has the bytes that its name says, for it came there by one rename(2) after its
+digest was checked. No file is synced on its own: `settle` syncs all of them at once, whenever there is time. Any
+number of processes may have it open. It downloads nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envagent.fetch.arrival import Arrival
+from envagent.store.boot import current_boot, once_after_boot
+from envagent.store.flock import acquire, held
+from envagent.store.gc import Held, choose
+from envagent.store.journal import Journal
+from envagent.store.sync import syncfs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was removed: how many artifacts and leftovers of downloads, and bytes of both."""
+
+    files: int
+    leftovers: int
+    size: int
+
+
+class Artifacts:
+    """The artifacts under `root`, made where there is none. `boot_id` tells one run of the machine from the next."""
+
+    def __init__(self, root: Path, *, boot_id: str | None = None) -> None:
+        self.root = root.absolute()
+        for name in ("files", "arriving", "unsure"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(self.root / "journal")
+        self._fresh: set[str] = set()
+        boot = boot_id if boot_id is not None else current_boot()
+        once_after_boot(self.root / "boot", self.root / ".boot", boot, self._doubt_unsynced)
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    def find(self, sha256: str, size: int) -> Path | None:
+        """The artifact of that digest and size in bytes, or None."""
+        path = self._place(sha256)
+        try:
+            return path if path.stat().st_size == size else None
+        except FileNotFoundError:
+            return path if self._is_right_after_all(sha256) and path.stat().st_size == size else None
+
+    def touch(self, sha256: str) -> None:
+        """It is used now: what was not used for longest is removed first."""
+        os.utime(self._place(sha256))
+
+    def held(self) -> Iterator[Held]:
+        """Every artifact, with its size in bytes and when it was used last."""
+        for path in self._files():
+            stat = path.stat()
+            yield Held(path.name, stat.st_size, stat.st_mtime)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Nothing is removed while this is held: from before the look-up until the files were read."""
+        with held(self.root / "in-use", shared=True):
+            yield
+
+    # --- adding ----------------------------------------------------------------------------------------
+
+    def claim(self, sha256: str, size: int) -> Path | Arrival | None:
+        """The artifact where it is by now, else the right to bring it; None while another process is at it."""
+        lock = acquire(self.root / "arriving" / sha256, wait=False)
+        if lock is None:
+            return None
+        arrival = Arrival(self.root / "arriving" / sha256, lock, sha256, size, self._admit)
+        if path := self.find(sha256, size):
+            arrival.discard()
+            return path
+        return arrival
+
+    def settle(self) -> None:
+        """Make durable what this object added: one syncfs(2), which may take seconds."""
+        if self._fresh:
+            syncfs(self.root)
+            self._journal.note(self._fresh)
+            self._fresh.clear()
+
+    # --- removing --------------------------------------------------------------------------------------
+
+    def collect(self, *, budget: int = 0, keep: Collection[str] = ()) -> Collected:
+        """Remove artifacts beyond `budget` bytes, never those in `keep`, and what dead downloads left (blocking)."""
+        with held(self.root / "in-use"):
+            chosen = choose(self.held(), set(keep), budget=budget)
+            for gone in chosen:
+                self._place(gone.key).unlink()
+            self._journal.keep({path.name for path in self._files()})
+        leftovers = self._sweep()
+        return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
+
+    def _sweep(self) -> list[int]:
+        """Remove downloads that nobody is at, and what nobody vouches for; their sizes in bytes."""
+        sizes = []
+        for path in (self.root / "arriving").iterdir():
+            if lock := acquire(path, wait=False):
+                sizes.append(path.stat().st_size)
+                path.unlink()
+                lock.release()
+        for path in (self.root / "unsure").iterdir():
+            sizes.append(path.stat().st_size)
+            path.unlink()
+        return sizes
+
+    # --- files -----------------------------------------------------------------------------------------
+
+    def _place(self, sha256: str) -> Path:
+        return self.root / "files" / sha256[:2] / sha256
+
+    def _files(self) -> Iterator[Path]:
+        for shelf in sorted((self.root / "files").iterdir()):
+            yield from sorted(shelf.iterdir())
+
+    def _admit(self, path: Path, sha256: str) -> Path:
+        """Give verified bytes their place."""
+        place = self._place(sha256)
+        place.parent.mkdir(exist_ok=True)
+        path.chmod(0o444)
+        path.rename(place)
+        self._fresh.add(sha256)
+        return place
+
+    def _doubt_unsynced(self) -> None:
+        durable = self._journal.names()
+        for path in self._files():
+            if path.name not in durable:
+                path.rename(self.root / "unsure" / path.name)
+
+    def _is_right_after_all(self, sha256: str) -> bool:
+        """Whether an artifact from before the machine went down has the right bytes; then it has its place again."""
+        path = self.root / "unsure" / sha256
+        try:
+            with path.open("rb") as file:
+                is_right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            if is_right:
+                self._admit(path, sha256)
+            else:
+                path.unlink()
+        except FileNotFoundError:  # there is none, or another process was faster
+            return self._place(sha256).exists()
+        return is_right
