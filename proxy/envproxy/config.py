@@ -254,6 +254,9 @@ class HostedChannelConfig:
 class CondaConfig:
     """The Conda face."""
 
+    repodata_limit_bytes: int = key(
+        "repodata-limit", kinds.SIZE, "1GB", "the most that repodata may have, as it comes and decompressed"
+    )
     channels: Mapping[str, ChannelConfig] = named(ChannelConfig, MappingProxyType)
     hosted: Mapping[str, HostedChannelConfig] = named(HostedChannelConfig, MappingProxyType)
 

@@ -118,6 +118,12 @@ class BadUpstreamBody(UpstreamError):
         super().__init__(message, cause="bad_body", hint=hint, retry_after_s=retry_after_s)
 
 
+class Oversized(BadUpstreamBody):
+    """Upstream sent, or announced, more than such a thing may have. It was stopped there."""
+
+    title = "Upstream sent too much"
+
+
 class DigestMismatch(BadUpstreamBody):
     """The bytes are not those that the digest names. The connection to the client is reset, nothing is kept."""
 

@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from envproxy.conda.compression import Form, expanded
-from envproxy.errors import BadUpstreamBody
+from envproxy.errors import BadUpstreamBody, Oversized
 
 TEXT = b"conda " * 5000
 PACKED: dict[Form, bytes] = {"zst": zstandard.compress(TEXT), "bz2": bz2.compress(TEXT)}
@@ -51,6 +51,16 @@ def test_nothing_is_refused(form: Form) -> None:
 def test_more_than_the_limit_is_refused(form: Form) -> None:
     with pytest.raises(BadUpstreamBody, match="more than 29999 bytes"):
         whole(PACKED[form], form, limit=29_999)
+
+
+@forms
+def test_a_bomb_is_never_in_memory_whole(form: Form) -> None:
+    bomb = {"zst": zstandard.compress, "bz2": bz2.compress}[form](bytes(50_000_000))
+    pieces = expanded([bomb], form, limit=1_000_000, what="it")
+    sizes = []
+    with pytest.raises(Oversized):
+        sizes.extend(len(piece) for piece in pieces)
+    assert sum(sizes) <= 1_000_000
 
 
 def test_rubbish_after_a_frame_is_refused() -> None:

@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 import zstandard
 
-from envproxy.conda import making, packs, shards
+from envproxy.conda import packs, shards
 from envproxy.conda.making import Check, Convert, FlatForm, Flatten, Made, Make, do
 from envproxy.conda.worker import Order, Workshop, attempt
 from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.store import BlobStore
-from envproxy.errors import BadUpstreamBody
+from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
+from fixtures.disk import disk_that_takes
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 SHA = "ab" * 32
+LIMIT = 10_000_000
 
 
 def record(name: str, version: str, **more: object) -> dict[str, object]:
@@ -58,7 +60,7 @@ def make(
     body = json.dumps(flat).encode()
     body = {"json": body, "zst": zstandard.compress(body), "bz2": bz2.compress(body)}[form]
     last = previous.manifest if previous else None
-    return do(Make(store.put_bytes(body), form, "linux-64", now, last, policy), store)
+    return do(Make(store.put_bytes(body), form, "linux-64", now, last, policy), store, limit=LIMIT)
 
 
 def index_of(store: BlobStore, made: Made) -> shards.ShardIndex:
@@ -163,16 +165,17 @@ def test_a_package_too_young_appears_when_the_clock_says_so(store: BlobStore) ->
 
 def test_the_flat_form_is_converted_both_ways(store: BlobStore) -> None:
     made = make(store)
-    packed = do(Convert(made.flat, "zst"), store)
+    packed = do(Convert(made.flat, "zst"), store, limit=LIMIT)
     assert flat_of(store, packed) == FLAT
-    assert do(Convert(packed.flat, "json"), store).flat == made.flat
+    assert do(Convert(packed.flat, "json"), store, limit=LIMIT).flat == made.flat
 
 
 def test_shards_become_flat_repodata_again(store: BlobStore) -> None:
     made = make(store)
     manifest = packs.load(store.path(made.manifest))
     blobs = [packs.read_slice(store.path(manifest.packs[0]), found) for found in manifest.names.values()]
-    flattened = do(Flatten([store.put_bytes(blob) for blob in blobs], b'{"subdir":"linux-64","novelty":1}'), store)
+    job = Flatten([store.put_bytes(blob) for blob in blobs], b'{"subdir":"linux-64","novelty":1}')
+    flattened = do(job, store, limit=LIMIT)
     assert flat_of(store, flattened) == {**FLAT, "v3": {}}
 
 
@@ -191,41 +194,59 @@ def test_shards_become_flat_repodata_again(store: BlobStore) -> None:
 def test_nothing_is_left_of_bad_input(store: BlobStore, form: FlatForm, body: bytes) -> None:
     source = store.put_bytes(body)
     with pytest.raises(BadUpstreamBody):
-        do(Make(source, form, "linux-64", NOW), store)
+        do(Make(source, form, "linux-64", NOW), store, limit=LIMIT)
     assert [blob.sha256 for blob in store.walk()] == [source]
     assert not list((store.root / "partial").iterdir())
 
 
-def test_more_than_the_limit_is_refused(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "LIMIT_BYTES", 100)
-    for form in ("json", "zst"):
-        with pytest.raises(BadUpstreamBody, match="more than 100 bytes"):
-            make(store, form=form)
+@pytest.mark.parametrize("form", ["json", "zst", "bz2"])
+def test_more_than_the_limit_is_refused(store: BlobStore, form: FlatForm) -> None:
+    body = json.dumps(FLAT).encode()
+    packed = {"json": bytes, "zst": zstandard.compress, "bz2": bz2.compress}[form](body)
+    source = store.put_bytes(packed)
+    with pytest.raises(Oversized, match=f"more than {len(body) - 1} bytes"):
+        do(Make(source, form, "linux-64", NOW), store, limit=len(body) - 1)
+    assert do(Make(source, form, "linux-64", NOW), store, limit=len(body)).packed
+    assert not list((store.root / "partial").iterdir())
+
+
+def test_a_disk_without_room_to_decompress_is_said_to_be_full(store: BlobStore) -> None:
+    source = store.put_bytes(zstandard.compress(json.dumps(FLAT).encode()))
+    with disk_that_takes(100), pytest.raises(StorageFull, match="no room to decompress"):
+        do(Make(source, "zst", "linux-64", NOW), store, limit=LIMIT)
 
 
 def test_a_file_is_what_its_name_promises_or_refused(store: BlobStore) -> None:
     good, bad = store.put_bytes(b'{"packages": {}}'), store.put_bytes(b"<html></html>")
-    do(Check(good, "run_exports.json"), store)
+    do(Check(good, "run_exports.json"), store, limit=LIMIT)
     for filename in ("run_exports.json", "run_exports.json.zst", "run_exports.json.bz2"):
         with pytest.raises(BadUpstreamBody):
-            do(Check(bad, filename), store)
+            do(Check(bad, filename), store, limit=LIMIT)
 
 
 async def test_a_large_job_runs_in_a_process_and_comes_out_the_same(store: BlobStore) -> None:
     source = await asyncio.to_thread(store.put_bytes, json.dumps(FLAT).encode())
     job = Make(source, "json", "linux-64", NOW, policy=ChannelPolicyConfig(deny=("old",)))
-    in_thread = await Workshop(store).do(job)
-    assert await Workshop(store, small_bytes=0).do(job) == in_thread
+    in_thread = await Workshop(store, limit_bytes=LIMIT).do(job)
+    assert await Workshop(store, limit_bytes=LIMIT, small_bytes=0).do(job) == in_thread
+
+
+async def test_a_file_that_is_larger_than_its_first_frame_says_is_a_large_job_after_all(store: BlobStore) -> None:
+    body = json.dumps(FLAT).encode()
+    source = await asyncio.to_thread(store.put_bytes, zstandard.compress(body[:9]) + zstandard.compress(body[9:]))
+    job = Make(source, "zst", "linux-64", NOW)
+    at_once = await Workshop(store, limit_bytes=LIMIT).do(job)
+    assert await Workshop(store, limit_bytes=LIMIT, small_bytes=len(body) - 1).do(job) == at_once
 
 
 async def test_bad_input_is_refused_across_the_process_border(store: BlobStore) -> None:
     source = await asyncio.to_thread(store.put_bytes, b'{"packages": 3}')
     with pytest.raises(BadUpstreamBody, match="this is no repodata"):
-        await Workshop(store, small_bytes=0).do(Make(source, "json", "linux-64", NOW))
+        await Workshop(store, limit_bytes=LIMIT, small_bytes=0).do(Make(source, "json", "linux-64", NOW))
 
 
 def test_an_evicted_source_is_a_missing_file_across_the_process_border(store: BlobStore) -> None:
     source = store.put_bytes(b"{}")
     store.delete(source)
-    outcome = attempt(Order(str(store.root), Convert(source, "zst")))
+    outcome = attempt(Order(str(store.root), Convert(source, "zst"), LIMIT))
     assert outcome.missing

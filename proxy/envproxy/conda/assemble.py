@@ -58,11 +58,11 @@ class Engine:
 
 def assemble(config: CondaConfig, engine: Engine) -> Conda:
     """Every channel. Raises ConfigError for a policy with rules that are none."""
-    workshop = Workshop(engine.store)
+    workshop = Workshop(engine.store, limit_bytes=config.repodata_limit_bytes)
     channels: dict[str, Channel] = {}
     for name, channel in config.channels.items():
         mirrors = Mirrors([_mirror(channel, number, engine) for number in range(len(channel.url))])
-        channels[name] = _mirrored(channel, mirrors, workshop, engine)
+        channels[name] = _mirrored(channel, mirrors, workshop, engine, limit_bytes=config.repodata_limit_bytes)
     hosted = {name: _hosted(name, workshop, engine) for name in config.hosted}
     return Conda({**channels, **hosted}, hosted)
 
@@ -96,14 +96,19 @@ def _mirror(config: ChannelConfig, number: int, engine: Engine) -> Mirror:
     return Mirror(engine.connect(site), url, config.token.reveal() if config.token else None)
 
 
-def _mirrored(config: ChannelConfig, mirrors: Mirrors, workshop: Workshop, engine: Engine) -> MirroredChannel:
+def _mirrored(
+    config: ChannelConfig, mirrors: Mirrors, workshop: Workshop, engine: Engine, *, limit_bytes: int
+) -> MirroredChannel:
     name, artifacts, catalog, store, clock = (
         config.name, engine.artifacts, engine.catalog, engine.store, engine.clock,
     )  # fmt: skip
     reporter = engine.reporter
     policy = ChannelPolicy(config.policy, where=f"conda.channels.{name}.policy")
     rules = Rules(config.shards, None if policy.is_open else config.policy)
-    files = ChannelFiles(name, mirrors, artifacts, store, catalog, fresh_for_s=config.fresh_for_s, clock=clock)
+    files = ChannelFiles(
+        name, mirrors, artifacts, store, catalog,
+        fresh_for_s=config.fresh_for_s, limit_bytes=limit_bytes, clock=clock,
+    )  # fmt: skip
     generations = Generations(name, rules, artifacts, store, catalog, workshop, clock=clock)
     subdirs = Subdirs(
         name, rules, generations, files, mirrors, artifacts, catalog,

@@ -1,7 +1,8 @@
 """Zstandard and bzip2, undone piece by piece and within bounds.
 
 Truncated input is refused, which the stream readers of the libraries let pass, and so is more output than `limit`: a
-bomb ends here. Input goes in by small slices, for the libraries return at once all that a slice expands to. Pure.
+bomb ends here. Input goes in by small slices, for the libraries return at once all that a slice expands to; so no
+piece is larger than `limit`, nor than 128 MB. Pure.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Literal, Protocol
 
 import zstandard
 
-from envproxy.errors import BadUpstreamBody
+from envproxy.errors import BadUpstreamBody, Oversized
 
 Form = Literal["zst", "bz2"]
 
-_SLICE_BYTES = 4096  # of zstd these are at most 128 MB of output
+_SLICE_BYTES = 4096
+_RATIO = 32 * 1024  # of zstd: a block has 128 KB, and takes 4 bytes at least
 
 
 class _Decompressor(Protocol):
@@ -34,10 +36,12 @@ _MAKERS: dict[Form, Callable[[], _Decompressor]] = {
 
 
 def expanded(pieces: Iterable[bytes], form: Form, *, limit: int, what: str) -> Iterator[bytes]:
-    """Undo the compression, every frame of it. Raises BadUpstreamBody on the way, saying what `what` is not."""
+    """Undo the compression, every frame of it. Raises BadUpstreamBody on the way, saying what `what` is not; that
+    is Oversized once there are more than `limit` bytes.
+    """
     make = _MAKERS[form]
     decompressor, size = make(), 0
-    for piece in _slices(pieces):
+    for piece in _slices(pieces, min(_SLICE_BYTES, max(limit // _RATIO, 16))):
         rest = piece
         while rest:
             if decompressor.eof:
@@ -45,7 +49,7 @@ def expanded(pieces: Iterable[bytes], form: Form, *, limit: int, what: str) -> I
             out = _decompress(decompressor, rest, what)
             rest = decompressor.unused_data if decompressor.eof else b""
             if (size := size + len(out)) > limit:
-                raise BadUpstreamBody(f"{what} has more than {limit} bytes when decompressed")
+                raise Oversized(f"{what} has more than {limit} bytes when decompressed")
             yield out
     if not decompressor.eof:
         raise BadUpstreamBody(f"{what} is cut short" if size else f"{what} is empty, or cut short")
@@ -58,7 +62,7 @@ def _decompress(decompressor: _Decompressor, data: bytes, what: str) -> bytes:
         raise BadUpstreamBody(f"{what} is not properly compressed: {error}") from error
 
 
-def _slices(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _slices(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
     for piece in pieces:
-        for start in range(0, len(piece), _SLICE_BYTES):
-            yield piece[start : start + _SLICE_BYTES]
+        for start in range(0, len(piece), size):
+            yield piece[start : start + size]

@@ -19,11 +19,11 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import ChannelFile
 from envproxy.engine.freshness import ABSENT_S, lifetime
 from envproxy.engine.store import BlobStore
-from envproxy.errors import BadUpstreamBody, EnvproxyError, StorageFull, UpstreamError
+from envproxy.errors import EnvproxyError, Oversized, StorageFull, UpstreamError
 
 from .channel import AT_THE_ROOT, BESIDE_PACKAGES, FLAT, PLATFORMS, SHARD_INDEX
 from .mirrors import Mirrors
-from .repodata import LIMIT_BYTES
+from .shards import INDEX_LIMIT_BYTES
 
 _ASKED_FOR = frozenset({*FLAT, SHARD_INDEX}) | BESIDE_PACKAGES | AT_THE_ROOT
 
@@ -57,7 +57,7 @@ class Shelved:
 
 
 class ChannelFiles:
-    """See the module. `fresh_for_s` is for answers without Cache-Control."""
+    """See the module. `fresh_for_s` is for answers without Cache-Control; no file has more than `limit_bytes`."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class ChannelFiles:
         catalog: Catalog,
         *,
         fresh_for_s: float,
+        limit_bytes: int,
         clock: Callable[[], float],
     ) -> None:
         self._channel = channel
@@ -76,6 +77,7 @@ class ChannelFiles:
         self._store = store
         self._catalog = catalog
         self._fresh_for_s = fresh_for_s
+        self._limit_bytes = limit_bytes
         self._clock = clock
 
     async def last(self, path: str) -> Shelved | None:
@@ -123,12 +125,14 @@ class ChannelFiles:
         return ChannelFile(self._channel, path, state, "", "", None, None, now, now + ABSENT_S)
 
     async def _take(self, path: str, answer: Incoming) -> tuple[str, int | None]:
-        partial = await self._artifacts.receive(answer.body.total or 0)
+        limit = INDEX_LIMIT_BYTES if path.endswith(SHARD_INDEX) else self._limit_bytes
+        announced = answer.body.total or 0
+        _check_size(path, announced, limit)  # before anything is evicted for it
+        partial = await self._artifacts.receive(announced)
         try:
             async for chunk in answer.body.chunks():
                 await asyncio.to_thread(partial.append, chunk)
-                if partial.seen > LIMIT_BYTES:
-                    raise BadUpstreamBody(f"{path} has more than {LIMIT_BYTES} bytes")
+                _check_size(path, partial.seen, limit)
                 if partial.full:
                     raise StorageFull(f"no room for {path}", hint="raise store.limit or free disk")
             was_here = await self._artifacts.size(partial.digest()) is not None
@@ -136,6 +140,11 @@ class ChannelFiles:
         finally:
             await asyncio.to_thread(partial.close)
         return sha256, None if was_here else partial.seen
+
+
+def _check_size(path: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise Oversized(f"{path} has more than {limit} bytes", hint="conda.repodata-limit bounds repodata")
 
 
 def _worth_remembering(path: str) -> bool:

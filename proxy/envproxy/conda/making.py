@@ -20,14 +20,14 @@ import msgspec
 import zstandard
 
 from envproxy.config import ChannelPolicyConfig
-from envproxy.engine.store import BlobStore, Partial
-from envproxy.errors import BadUpstreamBody
+from envproxy.engine.store import FULL, BlobStore, Partial
+from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
 
 from . import packs
 from .compression import expanded
 from .packs import Manifest, Slice
 from .policy import ChannelPolicy
-from .repodata import LIMIT_BYTES, SECTIONS, Buffer, Repodata, base_url, read, without_base_url, write
+from .repodata import SECTIONS, Buffer, Repodata, base_url, read, without_base_url, write
 from .shards import LEVEL, shard_document, verify, write_index, write_shard
 
 FlatForm = Literal["json", "zst", "bz2"]
@@ -89,22 +89,34 @@ class Made(msgspec.Struct, frozen=True):
     flips_at: float | None = None
 
 
-def do(job: Job, store: BlobStore) -> Made:
-    """Do one job. Raises BadUpstreamBody, StorageFull, and FileNotFoundError for a blob that was evicted."""
+def do(job: Job, store: BlobStore, *, limit: int) -> Made:
+    """Do one job on a file that has no more than `limit` bytes, decompressed.
+
+    Raises Oversized if it has, BadUpstreamBody, StorageFull, and FileNotFoundError for a blob that was evicted.
+    """
+    try:
+        return _done(job, store, limit)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StorageFull("the disk had no room to decompress a file", hint="free disk") from error
+
+
+def _done(job: Job, store: BlobStore, limit: int) -> Made:
     match job:
         case Make():
-            return _make(job, store)
+            return _make(job, store, limit)
         case Convert():
-            return _convert(job, store)
+            return _convert(job, store, limit)
         case Flatten():
             return _flatten(job, store)
         case Check():
-            return _check(job, store)
+            return _check(job, store, limit)
 
 
-def _make(job: Make, store: BlobStore) -> Made:
+def _make(job: Make, store: BlobStore, limit: int) -> Made:
     sizes: dict[str, int] = {}
-    with _plain(store.path(job.source), job.form, store.root, "the repodata") as buffer:
+    with _plain(store.path(job.source), job.form, store.root, "the repodata", limit) as buffer:
         repodata = read(buffer, pause=_forgetter(buffer))
         flips_at = ChannelPolicy(job.policy).narrow(repodata, job.now) if job.policy else None
         flat, form = job.source, job.form
@@ -158,13 +170,13 @@ def _packed(
     return Manifest(info, [*kept, *written], names), packed
 
 
-def _convert(job: Convert, store: BlobStore) -> Made:
+def _convert(job: Convert, store: BlobStore, limit: int) -> Made:
     sizes: dict[str, int] = {}
     path = store.path(job.source)
     if job.to == "zst":
         pieces = _compressed(_pieces(path))
     else:
-        pieces = expanded(_pieces(path), "zst", limit=LIMIT_BYTES, what="the repodata")
+        pieces = expanded(_pieces(path), "zst", limit=limit, what="the repodata")
     return Made(sizes, flat=_put(store, pieces, sizes), flat_form=job.to)
 
 
@@ -207,9 +219,9 @@ def _document(shard: str, store: BlobStore) -> dict[str, Any]:
     return shard_document(blob)
 
 
-def _check(job: Check, store: BlobStore) -> Made:
+def _check(job: Check, store: BlobStore, limit: int) -> Made:
     form = {".zst": "zst", ".bz2": "bz2"}.get(Path(job.filename).suffix, "json")
-    with _plain(store.path(job.source), form, store.root, job.filename) as buffer:
+    with _plain(store.path(job.source), form, store.root, job.filename, limit) as buffer:
         content = _content(job.filename)
         try:
             if content is not None:
@@ -227,16 +239,16 @@ def _content(filename: str) -> object:
 
 
 @contextmanager
-def _plain(path: Path, form: str, scratch: Path, what: str) -> Iterator[Buffer]:
+def _plain(path: Path, form: str, scratch: Path, what: str, limit: int) -> Iterator[Buffer]:
     """The content of a file, mapped and decompressed."""
     with path.open("rb") if form == "json" else tempfile.TemporaryFile(dir=scratch / "partial") as file:
         if form != "json":
-            for piece in expanded(_pieces(path), "zst" if form == "zst" else "bz2", limit=LIMIT_BYTES, what=what):
+            for piece in expanded(_pieces(path), "zst" if form == "zst" else "bz2", limit=limit, what=what):
                 file.write(piece)
             file.flush()
         size = file.seek(0, 2)
-        if size > LIMIT_BYTES:
-            raise BadUpstreamBody(f"{what} has more than {LIMIT_BYTES} bytes")
+        if size > limit:
+            raise Oversized(f"{what} has more than {limit} bytes")
         if not size:
             raise BadUpstreamBody(f"{what} is empty")
         # Slices of it may outlive us in a traceback, so it is not closed but left to them.

@@ -18,7 +18,6 @@ from envproxy.errors import BadUpstreamBody
 
 from .channel import name_in
 
-LIMIT_BYTES = 1_000_000_000  # decompressed; the largest in the wild is 0.37 GB
 SECTIONS = ("packages", "packages.conda")
 Buffer = bytes | mmap
 BROKEN = (msgspec.MsgspecError, RecursionError, UnicodeError)

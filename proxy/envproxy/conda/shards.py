@@ -23,8 +23,9 @@ from .compression import expanded
 from .repodata import BROKEN, SECTIONS, Line
 
 LEVEL = 3  # of zstd: a higher one gains little on shards of a few kilobytes
-INDEX_LIMIT_BYTES = 128 * 1024 * 1024  # decompressed, as conda has it
-SHARD_LIMIT_BYTES = 64 * 1024 * 1024  # the largest in the wild has 2.6 MB
+# Decompressed. Both are read at once, which keeps an interpreter busy for 10 ms a MB.
+INDEX_LIMIT_BYTES = 16 * 1024 * 1024  # the largest in the wild has 1.5 MB
+SHARD_LIMIT_BYTES = 16 * 1024 * 1024  # the largest in the wild has 2.6 MB
 BESIDE, SHARDS = "./", "./shards/"
 """Where our packages and shards are, relative to our index."""
 

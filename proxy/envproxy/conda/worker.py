@@ -11,25 +11,34 @@ import asyncio
 import gc
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import zstandard
 
 from envproxy.engine.store import BlobStore
-from envproxy.errors import BadUpstreamBody, StorageFull, UpstreamError
+from envproxy.errors import BadUpstreamBody, Oversized, StorageFull, UpstreamError
 
 from .making import Check, Convert, Flatten, Job, Made, Make, do
 
 SMALL_BYTES = 1_000_000  # of JSON: some 20 ms of work
-MEMORY_BYTES = 6 * 1024**3  # of address space, mapped files included: ten times what the largest channel takes
+SLACK_BYTES = 1024**3  # of address space, for a worker that has nothing to do yet, and for what is compressed
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A job and the root of the store that it works in."""
+    """A job, the root of the store that it works in, and the most that a file may have, decompressed."""
 
     root: str
     job: Job
+    limit: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """Address space for it: the mapped file, and as much again for what is made of it, which is half as much
+        where records are as long as they are in real channels.
+        """
+        return SLACK_BYTES + 2 * self.limit
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -42,19 +51,21 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Workshop:
-    """Runs jobs. `small_bytes` of plain JSON is the most that a job in a thread may read."""
+    """Runs jobs on files of up to `limit_bytes`, decompressed; up to `small_bytes` in a thread."""
 
-    def __init__(self, store: BlobStore, *, small_bytes: int = SMALL_BYTES) -> None:
+    def __init__(self, store: BlobStore, *, limit_bytes: int, small_bytes: int = SMALL_BYTES) -> None:
         self._store = store
+        self._limit_bytes = limit_bytes
         self._small_bytes = small_bytes
         self._turn = asyncio.Semaphore(1)  # two large channels at once would take twice the memory
 
     async def do(self, job: Job) -> Made:
         """See `making.do`; raises UpstreamError if the process died."""
         if await asyncio.to_thread(self._is_small, job):
-            return await asyncio.to_thread(do, job, self._store)
+            with suppress(Oversized):  # more than its first frame said: a large job after all
+                return await asyncio.to_thread(do, job, self._store, limit=min(self._small_bytes, self._limit_bytes))
         async with self._turn:
-            outcome = await _in_process(Order(str(self._store.root), job))
+            outcome = await _in_process(Order(str(self._store.root), job, self._limit_bytes))
         if outcome.made is not None:
             return outcome.made
         if outcome.missing:
@@ -107,7 +118,7 @@ async def _in_process(order: Order) -> Outcome:
 def attempt(order: Order) -> Outcome:
     """Do the job of an order; every failure that a caller is to know of becomes an outcome."""
     try:
-        return Outcome(do(order.job, BlobStore(Path(order.root))))
+        return Outcome(do(order.job, BlobStore(Path(order.root)), limit=order.limit))
     except BadUpstreamBody as error:
         return Outcome(error=error.message)
     except StorageFull as error:
@@ -115,14 +126,14 @@ def attempt(order: Order) -> Outcome:
     except FileNotFoundError as error:
         return Outcome(error=str(error), missing=True)
     except MemoryError:
-        return Outcome(error=f"this takes more than {MEMORY_BYTES} bytes of memory")
+        return Outcome(error=f"this repodata takes more than {order.memory_bytes} bytes of memory")
 
 
 def main() -> None:
     """Read one order from stdin, write its outcome to stdout."""
     gc.disable()  # nothing here makes cycles, and collecting among millions of objects takes a tenth of the time
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    resource.setrlimit(resource.RLIMIT_AS, (order.memory_bytes, order.memory_bytes))
     sys.stdout.buffer.write(msgspec.msgpack.encode(attempt(order)))
 
 

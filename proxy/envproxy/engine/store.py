@@ -27,7 +27,8 @@ from envproxy.errors import DigestMismatch, StorageFull
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHARDS = [f"{number:02x}" for number in range(256)]
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What an OSError says when a disk takes no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class BlobStore:
             try:
                 file = _Descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL:
                     raise
                 return Partial(self, path, _Descriptor(os.open(os.devnull, os.O_RDWR)), full=True)
             # Another process may sweep between our open and our lock; then it holds the lock or the name is gone.
@@ -174,7 +175,7 @@ class Partial:
                 self.stored += written
                 rest = rest[written:]
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             self.full = True
 
@@ -224,7 +225,7 @@ class Partial:
             self._path.replace(blob)
             _sync_directory(blob.parent)
         except OSError as error:
-            if error.errno not in _FULL:  # a delayed allocation or a growing directory may hit the limit here
+            if error.errno not in FULL:  # a delayed allocation or a growing directory may hit the limit here
                 raise
             raise StorageFull(f"the disk had no room to publish {digest}") from error
 
