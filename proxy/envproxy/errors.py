@@ -98,15 +98,21 @@ class TooLarge(ClientError):
 
 
 class UpstreamError(EnvproxyError):
-    """Upstream failed and nothing cached can stand in: 503, and a client should come back after `retry_after_s`."""
+    """Upstream failed and nothing cached can stand in: 503, and a client should come back after `retry_after_s`.
+
+    `answered` is the status that upstream gave, if it gave one.
+    """
 
     status = 503
     title = "Upstream failed"
 
-    def __init__(self, message: str, *, cause: Cause, hint: str = "", retry_after_s: int = 5) -> None:
+    def __init__(
+        self, message: str, *, cause: Cause, hint: str = "", retry_after_s: int = 5, answered: int | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.cause = cause
         self.retry_after_s = retry_after_s
+        self.answered = answered
 
 
 class BadUpstreamBody(UpstreamError):

@@ -196,3 +196,31 @@ async def test_the_length_of_a_file_is_asked_for_by_head(index: FakeIndex, upstr
     index.style = Style(lengths=False)
     assert await upstream.length(index.file_url(ALPHA.filename)) is None
     assert index.count("HEAD") == index.count() == 2
+
+
+async def test_what_the_status_line_says_of_a_refusal_is_told(
+    index: FakeIndex, reports: Reports, clock: FakeClock
+) -> None:
+    refusal = b"HTTP/1.1 403 alpha is quarantined\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with Origin(refusal) as origin, talking_to(origin.url, reports, clock) as upstream:
+        with pytest.raises(UpstreamError, match=r"answered 403 for alpha.whl: alpha is quarantined$") as raised:
+            await read(upstream, f"{origin.url}alpha.whl")
+    assert raised.value.answered == 403
+
+
+async def test_a_failure_of_what_is_not_vital_leaves_the_breaker_closed(index: FakeIndex, upstream: Upstream) -> None:
+    index.fail(FILE, Status(503), times=4)
+    for _ in range(4):
+        with pytest.raises(UpstreamError, match=r"answered 503 for [^:]*$"):
+            await read(upstream, index.file_url(ALPHA.filename), vital=False)
+    assert await read(upstream, index.file_url(ALPHA.filename)) == ALPHA.data
+
+
+async def test_demands_go_along_with_the_request(index: FakeIndex, upstream: Upstream) -> None:
+    await read(upstream, index.file_url(ALPHA.filename), demands={"X-Expected-SHA256": ALPHA.sha256})
+    assert head_of(index)["X-Expected-SHA256"] == ALPHA.sha256
+
+
+async def test_all_that_came_meanwhile_may_be_one_chunk(index: FakeIndex, upstream: Upstream) -> None:
+    async with upstream.stream(index.file_url(ALPHA.filename)) as body:
+        assert b"".join([chunk async for chunk in body.chunks(most=None)]) == ALPHA.data

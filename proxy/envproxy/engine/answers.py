@@ -71,13 +71,15 @@ class Body:
         validator = response.headers.get("Last-Modified") if etag.startswith("W/") else etag
         return cls(start, total, validator, response, sent)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, *, most: int | None = READ_BYTES) -> AsyncGenerator[bytes, None]:
         """The bytes as they come; raises `UpstreamError` when they stop before their end.
 
-        What arrived with the break and was not read by then is lost with the connection.
+        A chunk has at most `most` bytes, or, if that is None, all that came meanwhile: a copy less. What arrived with
+        the break and was not read by then is lost with the connection.
         """
+        content = self._response.content
         try:
-            async for chunk in self._response.content.iter_chunked(READ_BYTES):
+            async for chunk in content.iter_any() if most is None else content.iter_chunked(most):
                 self._sent(len(chunk))
                 yield chunk
         except NETWORK as error:

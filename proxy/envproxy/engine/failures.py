@@ -8,6 +8,7 @@ its user or query may be a secret. What to do about a failure (retry, resume, le
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
@@ -17,6 +18,9 @@ from envproxy.errors import BadUpstreamBody, UpstreamError
 
 NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, OSError, UnicodeError)
 """What a request, or reading its answer, may raise. (A host name that IDNA does not allow is a UnicodeError.)"""
+
+_STATUSES = frozenset(HTTPStatus)
+_LONGEST_REASON = 200  # characters
 
 
 def translated(error: Exception, url: URL) -> UpstreamError:
@@ -52,3 +56,10 @@ def translated(error: Exception, url: URL) -> UpstreamError:
 def file_of(url: URL) -> str:
     """The last path segment that says something: for messages."""
     return next((part for part in reversed(url.path.split("/")) if part), "/")
+
+
+def said_of(status: int, reason: str | None) -> str:
+    """What a status line says beyond its number, after a colon: a policy, say, puts its only visible words there."""
+    said = (reason or "").strip()[:_LONGEST_REASON]
+    usual = HTTPStatus(status).phrase.lower() if status in _STATUSES else ""
+    return f": {said}" if said and said.isprintable() and said.lower() != usual else ""

@@ -13,6 +13,7 @@ import time
 from asyncio import Semaphore
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed lacks it
 
@@ -25,7 +26,7 @@ from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
 from .answers import READ_BYTES, Absent, Body, Fetched, Incoming, NotModified
 from .breaker import Breaker
 from .credentials import Credentials, Login, authorization
-from .failures import NETWORK, file_of, translated
+from .failures import NETWORK, file_of, said_of, translated
 from .freshness import retry_after
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ PROBE_PATIENCE_S = 3.0  # how long requests wait for what a breaker's probe find
 PAGE_LIMIT_BYTES = 128_000_000  # the largest page seen in the wild is 50 MB; beyond this it is not a page
 _MOST_REDIRECTS = 5
 _ABSENT = frozenset({404, 410})
+_NO_DEMANDS: Mapping[str, str] = MappingProxyType({})
 
 
 class Upstream:
@@ -123,18 +125,27 @@ class Upstream:
         return await self._fetch_once(url, headers, vital=vital)
 
     @asynccontextmanager
-    async def stream(self, url: str, *, offset: int = 0, if_range: str | None = None) -> AsyncIterator[Body]:
-        """GET a file from byte `offset` on, as it lies there (identity coding).
+    async def stream(
+        self,
+        url: str,
+        *,
+        offset: int = 0,
+        if_range: str | None = None,
+        demands: Mapping[str, str] = _NO_DEMANDS,
+        vital: bool = True,
+    ) -> AsyncIterator[Body]:
+        """GET a file from byte `offset` on, as it lies there (identity coding); `demands` are headers beside ours.
 
         The body may start at 0 all the same, if upstream ignores ranges or `if_range` (a `Body.validator`) does not
-        hold any more: see `Body.start`. Raises `NoSuchThing` on 404 and 410, `UpstreamError` on everything else.
+        hold any more: see `Body.start`. `vital` is as for `fetch`. Raises `NoSuchThing` on 404 and 410,
+        `UpstreamError` on everything else.
         """
-        headers = {"Accept-Encoding": "identity"}
+        headers = {**demands, "Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if if_range is not None:
                 headers["If-Range"] = if_range
-        async with self._files, self._request("GET", url, headers, decompress=False) as response:
+        async with self._files, self._request("GET", url, headers, decompress=False, vital=vital) as response:
             self._check_file(response)
             yield self._body(response)
 
@@ -306,7 +317,8 @@ class Upstream:
         if status == 403:
             hint += ", or set its forbidden-is-absent"
         raise UpstreamError(
-            f"{self.name} answered {status} for {file_of(response.url)}",
+            f"{self.name} answered {status} for {file_of(response.url)}{said_of(response.status, response.reason)}",
+            answered=status,
             cause="5xx" if status >= 500 else "4xx" if status >= 400 else "bad_body",
             hint=hint,
             retry_after_s=retry_after(response.headers.get("Retry-After")),
