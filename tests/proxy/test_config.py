@@ -83,6 +83,7 @@ EVERY_KEY = {
     "pypi.indexes.main.policy.allow-anyway": ("fix==1.2.3", "allow_anyway", ("fix==1.2.3",)),
     "pypi.indexes.main.policy.removed": ("refuse", "removed", "refuse"),
     "pypi.indexes.main.policy.quarantined": ("keep", "quarantined", "keep"),
+    "conda.repodata-limit": ("500MB", "repodata_limit_bytes", 500_000_000),
     "conda.channels.lab.url": (
         "https://conda.example.org/lab, /srv/lab",
         "url",
