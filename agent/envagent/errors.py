@@ -43,6 +43,17 @@ class PrefixRefused(UsageError):
     """The environment cannot be made at that path, or not with that interpreter; what is there was left alone."""
 
 
+class Unresolvable(UsageError):
+    """No set of packages meets the request; the message is the solver's explanation, in its own words."""
+
+
+# --- the network's fault: exit code 1 -------------------------------------------------------------------
+
+
+class SourceUnreachable(EnvagentError):
+    """The proxy, an index or a channel did not answer, or not as one does; nothing is known of what it has."""
+
+
 # --- the disk's fault: exit code 1 ----------------------------------------------------------------------
 
 

@@ -45,9 +45,11 @@ def read(data: bytes, name: str, machines: Sequence[Target]) -> Lock:
     except (PylockValidationError, ValueError, TypeError, AttributeError) as error:
         raise refused(name, f"is not a pylock.toml (PEP 751): {error}") from error
     if machines:
-        return Lock({"default": Environment(targets=tuple(_target(pylock, machine, name) for machine in machines))})
+        targets = tuple(machine.with_python(packages(pylock, machine, name)) for machine in machines)
+        return Lock({"default": Environment(targets=targets)})
     label, request, machine = _own_target(Node(document).member("tool").member(_OWN), name)
-    return Lock({label: Environment(request=request, targets=(_target(pylock, machine, name),))})
+    target = machine.with_python(packages(pylock, machine, name))
+    return Lock({label: Environment(request=request, targets=(target,))})
 
 
 def _own_target(node: Node, name: str) -> tuple[str, Request, Target]:
@@ -60,15 +62,16 @@ def _own_target(node: Node, name: str) -> tuple[str, Request, Target]:
     return label, lock.environments[label].request, lock.environments[label].targets[0]
 
 
-def _target(pylock: Pylock, machine: Target, name: str) -> Target:
+def packages(pylock: Pylock, machine: Target, name: str) -> tuple[PythonPackage, ...]:
+    """What the file installs on one machine, as far as it tells of each. Raises LockRefused."""
     problems: list[Problem] = []
     try:
-        packages = tuple(_chosen(pylock, machine, problems))
+        chosen = tuple(_chosen(pylock, machine, problems))
     except (PylockSelectError, ValueError) as error:
         raise refused(name, f"cannot be installed on {machine.name}: {error}") from error
     if problems:
         raise LockRefused(name, problems)
-    return machine.with_python(packages)
+    return chosen
 
 
 def _chosen(pylock: Pylock, machine: Target, problems: list[Problem]) -> Iterator[PythonPackage]:

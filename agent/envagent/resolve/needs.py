@@ -1,0 +1,70 @@
+"""Who needs whom among the Python packages of a target, and who was asked for: what uv's answer leaves out.
+
+Requirements stand in a lock as the wheel has them, with their markers, except those of extras that nobody asks for:
+a target is the answer to one request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from envagent.lock.machine import holds
+from envagent.lock.model import pypi_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from envagent.lock.model import PythonPackage
+    from envagent.resolve.metadata import Metadata
+
+
+def told(
+    packages: Iterable[tuple[PythonPackage, Metadata]], roots: Sequence[str], environment: Mapping[str, str]
+) -> tuple[PythonPackage, ...]:
+    """The packages with what they need and who asked for them; `roots` are the requirements of the request."""
+    pairs = list(packages)
+    known = {package.name: metadata for package, metadata in pairs}
+    asked = [(root, Requirement(root)) for root in roots]
+    extras = extras_asked_for([requirement for _, requirement in asked], known, environment)
+    return tuple(
+        dataclasses.replace(
+            package,
+            depends=_depends(metadata, sorted(extras.get(package.name, ())), environment),
+            requires_python=metadata.requires_python,
+            requested_by=tuple(root for root, requirement in asked if pypi_name(requirement.name) == package.name),
+        )
+        for package, metadata in pairs
+    )
+
+
+def extras_asked_for(
+    roots: Iterable[Requirement], known: Mapping[str, Metadata], environment: Mapping[str, str]
+) -> dict[str, set[str]]:
+    """The extras of each project that the roots ask for, or what the roots bring in."""
+    extras: dict[str, set[str]] = {}
+    waiting = [root for root in roots if holds(root.marker, environment)]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        asked = waiting.pop()
+        step = (pypi_name(asked.name), frozenset(asked.extras))
+        extras.setdefault(step[0], set()).update(asked.extras)
+        if step not in seen and step[0] in known:
+            seen.add(step)
+            waiting += [need for need in known[step[0]].requires if _is_needed(need, asked.extras, environment)]
+    return extras
+
+
+def _depends(metadata: Metadata, extras: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    needs = metadata.requires
+    return tuple(str(need) for need in needs if not _is_of_extra(need) or _is_needed(need, extras, environment))
+
+
+def _is_needed(need: Requirement, extras: Iterable[str], environment: Mapping[str, str]) -> bool:
+    return any(holds(need.marker, environment, extra) for extra in ("", *extras))
+
+
+def _is_of_extra(need: Requirement) -> bool:
+    return need.marker is not None and "extra ==" in str(need.marker)

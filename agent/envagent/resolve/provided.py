@@ -1,0 +1,90 @@
+"""What conda packages provide to Python: names and versions of the distributions inside them.
+
+Told by the dist-info (or egg-info) directories in each package's own list of files, never by a map of names. For
+`.conda` files the list is read by ranges, without the package. It is kept by the package's sha256, for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rattler.package_streaming import PackageArchive
+
+from envagent.errors import SourceUnreachable
+from envagent.lock import rules
+from envagent.lock.model import pypi_name
+from envagent.resolve import notes
+from envagent.resolve.conda import fetched_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from rattler.networking import Client
+
+    from envagent.lock.model import CondaPackage
+    from envagent.resolve.places import Places
+
+_AT_ONCE = 16
+_SITE = r"(?:site-packages|lib/python[^/]+/site-packages|Lib/site-packages)"
+_DIST_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/.+")
+_EGG_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+?)-(?P<version>[^/-]+)(?:-py[0-9.]+[^/]*)?\.egg-info(?:/.+)?")
+_PYTHON = re.compile(r"(python|python_abi|pypy[0-9.]*)( .*)?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Provided:
+    """A distribution that is there already: its PEP 503 name and version, and the conda package that has it."""
+
+    name: str
+    version: str
+    package: CondaPackage
+
+
+def may_provide(package: CondaPackage) -> bool:
+    """Whether the package can hold a Python distribution: it is made for Python, or says that it does."""
+    needs_python = any(_PYTHON.fullmatch(depend) for depend in package.depends)
+    return package.noarch == "python" or needs_python or any(purl.startswith("pkg:pypi/") for purl in package.purls)
+
+
+def distributions(paths: Iterable[str]) -> dict[str, str]:
+    """The distributions, name to version, that these files (relative to a prefix) belong to."""
+    found = {}
+    for path in paths:
+        match = _DIST_INFO.fullmatch(path) or _EGG_INFO.fullmatch(path)
+        if match and not rules.version(match["version"]):
+            found[pypi_name(match["name"])] = match["version"]
+    return found
+
+
+async def provided(
+    packages: Sequence[CondaPackage], places: Places, client: Client, cache: Path
+) -> tuple[Provided, ...]:
+    """What the packages provide, by name. `cache` is a directory that may be lost. Raises SourceUnreachable."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def of(package: CondaPackage) -> list[Provided]:
+        async with free:
+            found = await _distributions_of(package, places, client, cache)
+        return [Provided(name, version, package) for name, version in found.items()]
+
+    lists = await asyncio.gather(*(of(package) for package in packages if may_provide(package)))
+    return tuple(sorted(one for several in lists for one in several))
+
+
+async def _distributions_of(package: CondaPackage, places: Places, client: Client, cache: Path) -> dict[str, str]:
+    known: dict[str, str] | None = notes.recalled(cache, package.sha256)
+    if known is not None:
+        return known
+    url = fetched_from(package, places)
+    try:
+        archive = await PackageArchive.from_url(client, url)
+        paths = await archive.paths_json()
+    except OSError as error:
+        raise SourceUnreachable(f"{url} cannot be read: {error}", hint="is the channel reachable?") from None
+    found = distributions(str(entry.relative_path) for entry in paths.paths)
+    notes.keep(cache, package.sha256, found)
+    return found

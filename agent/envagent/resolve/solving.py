@@ -1,0 +1,109 @@
+"""From what was asked for to an environment: each target by itself, Conda before PyPI.
+
+Conda decides first, for it knows more of the machine; what its packages provide to Python is then given, and PyPI's
+side has to go with it. The Python of a target is conda's where conda brings one, else one of the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envagent.errors import Unresolvable
+from envagent.lock.machine import marker_environment
+from envagent.lock.model import CondaPackage, Environment, Interpreter, PythonPackage, interpreter_of
+from envagent.resolve import asked as words
+from envagent.resolve import conda, conflict, metadata, needs, pypi
+from envagent.resolve.provided import provided
+from envagent.resolve.uv import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rattler.networking import Client
+    from rattler.repo_data import Gateway
+
+    from envagent.lock.model import Target
+    from envagent.resolve.asked import Asked
+    from envagent.resolve.asking import Asking
+    from envagent.resolve.metadata import Metadata
+    from envagent.resolve.places import Places
+    from envagent.resolve.provided import Provided
+    from envagent.resolve.pypi import Located
+    from envagent.resolve.uv import Uv
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solver:
+    """Everything that one lock is made with. `cache` is a directory that may be lost."""
+
+    places: Places
+    ask: Asking
+    uv: Uv
+    client: Client
+    gateway: Gateway
+    cache: Path
+
+    async def environment(self, asked: Asked) -> Environment:
+        """The environment that was asked for, on every machine. Raises Unresolvable, SourceUnreachable."""
+        targets = await asyncio.gather(*(self._target(asked, machine) for machine in asked.machines))
+        return Environment(request=asked.request, targets=tuple(targets))
+
+    async def _target(self, asked: Asked, machine: Target) -> Target:
+        packages = await self._conda(asked, machine)
+        interpreter = interpreter_of(packages)
+        if interpreter is None and asked.request.pypi:
+            interpreter = Interpreter("system", version=words.python_version(asked.request))
+        target = dataclasses.replace(machine, interpreter=interpreter, packages=packages)
+        if not asked.request.pypi:
+            return target
+        given = await provided(packages, self.places, self.client, self.cache / "provided")
+        try:
+            python = await self._python(asked, target, given)
+        except Unresolvable as error:
+            raise conflict.explained(error, given, packages) from None
+        return dataclasses.replace(target, packages=(*packages, *python))
+
+    async def _conda(self, asked: Asked, machine: Target) -> tuple[CondaPackage, ...]:
+        request = asked.request
+        specs = words.specs_for(request, machine)
+        if not specs:
+            return ()
+        if request.pypi or request.python:
+            specs = (*specs, words.python_spec(request))
+        question = conda.CondaQuestion(
+            machine=machine,
+            specs=specs,
+            channels=self.places.channel_names(request.channels),
+            kept=tuple(package for package in asked.kept(machine) if isinstance(package, CondaPackage)),
+            exclude_newer=words.exclude_newer(request),
+        )
+        return await conda.solved(question, self.places, self.gateway)
+
+    async def _python(self, asked: Asked, target: Target, given: Sequence[Provided]) -> tuple[PythonPackage, ...]:
+        request, names = asked.request, self.places.index_names(asked.request.indexes)
+        newest = words.exclude_newer(request)
+        question = Question(
+            machine=target.with_python(()),
+            requirements=request.pypi,
+            indexes=tuple(self.places.index_url(name) for name in names),
+            constraints=words.constraints(request),
+            given={one.name: one.version for one in given},
+            kept=tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage)),
+            exclude_newer=newest.isoformat() if newest else "",
+            only_binary=words.ONLY_BINARY in request.options,
+        )
+        found = await pypi.solved(question, names, self.uv, self.places, self.ask)
+        pairs = await asyncio.gather(*(self._described(located) for located in found.files))
+        return needs.told(pairs, request.pypi, marker_environment(target))
+
+    async def _described(self, located: Located) -> tuple[PythonPackage, Metadata]:
+        """The wheel with its metadata, from beside it (PEP 658) or out of it."""
+        beside = await self.ask.get(f"{located.url}.metadata")
+        if beside is not None:
+            return located.package, metadata.read(beside)
+        wheel = await self.ask.file(located.url, located.package.sha256)
+        return located.package, metadata.inside(wheel, located.package.filename)

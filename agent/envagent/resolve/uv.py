@@ -1,0 +1,188 @@
+"""uv as the solver of Python packages: what it is asked for one target, how it is run, and what it says on failure.
+
+uv sees nothing of this machine but the network: no configuration, no environment, no Python downloads, a cache of its
+own. The target's markers come from `--python-platform` and `--python-version`, so its answer is the same from any
+machine. Its platforms are coarser than a target: it is told the newest that is not newer, and wheels are chosen by
+the target itself (pypi.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tomli_w
+
+from envagent.errors import SourceUnreachable, Unresolvable, UsageError
+from envagent.resolve import stub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from envagent.lock.model import PythonPackage, Target
+
+_PLATFORMS = {
+    "osx-64": "x86_64-apple-darwin",
+    "osx-arm64": "aarch64-apple-darwin",
+    "win-32": "i686-pc-windows-msvc",
+    "win-64": "x86_64-pc-windows-msvc",
+    "win-arm64": "aarch64-pc-windows-msvc",
+}
+_MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
+_GLIBC_MINORS = (17, 28, *range(31, 41))
+_UNANSWERED = 2  # its exit code for anything but "no solution"
+_SETTINGS = ("UV_HTTP_", "UV_CONCURRENT_")  # of uv's variables, those that change how it asks and not what it answers
+_OTHERS_SETTINGS = ("UV_", "PIP_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What uv is asked for one target. `indexes` are URLs, the first one before the others.
+
+    `constraints` are requirements that nothing asks for. `given` (name to version) is there already: nothing else may
+    be taken for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339.
+    """
+
+    machine: Target
+    requirements: tuple[str, ...]
+    indexes: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[PythonPackage, ...] = ()
+    exclude_newer: str = ""
+    only_binary: bool = False
+
+
+def platform_word(machine: Target) -> str:
+    """The newest of uv's platforms that is not newer than the machine. Raises UsageError."""
+    platform, virtual = machine.platform, machine.virtual_packages
+    if platform in _PLATFORMS:
+        return _PLATFORMS[platform]
+    if platform not in _MACHINES:
+        known = ", ".join(sorted({*_PLATFORMS, *_MACHINES}))
+        raise UsageError(f"uv resolves no Python packages for {platform}", hint=f"it does for {known}")
+    if "__musl" in virtual:
+        return f"{_MACHINES[platform]}-unknown-linux-musl"
+    minor = int((virtual.get("__glibc", "2.17") + ".0").split(".")[1])
+    fitting = [known for known in _GLIBC_MINORS if known <= minor]
+    return f"{_MACHINES[platform]}-manylinux_2_{max(fitting, default=_GLIBC_MINORS[0])}"
+
+
+def arguments(question: Question) -> list[str]:
+    """The command line; the files that it names are those of `files`."""
+    *others, default = question.indexes
+    return [
+        "pip", "compile", "requirements.in", "--format", "pylock.toml", "--output-file", "pylock.toml",
+        "--constraints", "constraints.txt", "--no-header", "--no-annotate",
+        "--python-platform", platform_word(question.machine),
+        "--python-version", question.machine.python_version,
+        *(word for index in others for word in ("--index", index)),
+        "--default-index", default,
+        *(word for name in question.given for word in ("--no-emit-package", name)),
+        *(["--exclude-newer", question.exclude_newer] if question.exclude_newer else []),
+        *(["--only-binary", ":all:"] if question.only_binary else []),
+    ]  # fmt: skip
+
+
+def files(question: Question) -> dict[str, bytes]:
+    """What uv reads, by file name. An existing pylock.toml tells it what to prefer.
+
+    What is given is a wheel without content: as a constraint its URL is the only one that uv takes for that name.
+    """
+    stubs = {stub.filename(name, version): (name, version) for name, version in question.given.items()}
+    fixed = [f"{name} @ ./{filename}" for filename, (name, _) in stubs.items()]
+    kept = [{"name": package.name, "version": package.version} for package in question.kept]
+    preferred = {"lock-version": "1.0", "created-by": "envagent", "packages": kept}
+    return {
+        "requirements.in": _lines(question.requirements),
+        "constraints.txt": _lines([*question.constraints, *fixed]),
+        **({"pylock.toml": tomli_w.dumps(preferred).encode()} if kept else {}),
+        **{filename: stub.wheel(name, version) for filename, (name, version) in stubs.items()},
+    }
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Uv:
+    """The program. `python` is any Python of this machine: it runs builds that only tell metadata."""
+
+    cache: Path
+    python: Path
+    environ: Mapping[str, str]
+
+    async def compile(self, question: Question, room: Path) -> bytes:
+        """The pylock.toml that answers the question; `room` is an empty directory. Raises Unresolvable."""
+        for name, content in files(question).items():
+            (room / name).write_bytes(content)
+        release = question.machine.virtual_packages.get("__osx", "")
+        code, said = await self.run(
+            [*arguments(question), "--python", str(self.python)],
+            room,
+            {"MACOSX_DEPLOYMENT_TARGET": release} if release else {},
+        )
+        if code:
+            raise refusal(code, said, question.machine)
+        return (room / "pylock.toml").read_bytes()
+
+    async def run(self, words: Sequence[str], folder: Path, more: Mapping[str, str]) -> tuple[int, str]:
+        """The exit code and what was said on standard error; `more` are variables. Killed when cancelled."""
+        process = await asyncio.create_subprocess_exec(
+            find_program(self.environ), *words, "--no-config", "--cache-dir", self.cache,
+            cwd=folder,
+            env={**surroundings(self.environ), **more},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            _, said = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        return process.returncode, said.decode(errors="replace")
+
+
+def surroundings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that uv is run with: the network's and the machine's, nobody's settings."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_SETTINGS) or not name.startswith(_OTHERS_SETTINGS)
+    }
+    return {**kept, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+
+
+def refusal(code: int, said: str, machine: Target) -> Unresolvable | SourceUnreachable:
+    """What uv's failure means, in uv's own words."""
+    words = plain(said)
+    if code == _UNANSWERED:
+        return SourceUnreachable(f"uv could not resolve for {machine.name}:\n{words}", hint="is the index reachable?")
+    return Unresolvable(f"the Python packages cannot be resolved for {machine.name}:\n{words}")
+
+
+def plain(said: str) -> str:
+    """The message without its warnings, progress and labels, indented."""
+    lines = said.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith("error:")), 0)
+    words = [line.removeprefix("error: ").rstrip() for line in lines[start:]]
+    return "\n".join(f"  {line.strip().removeprefix('cause: ')}" for line in words if line)
+
+
+def find_program(environ: Mapping[str, str]) -> Path:
+    """The uv of this Python, or else of PATH. Raises UsageError."""
+    try:
+        from uv import find_uv_bin  # noqa: PLC0415  # an optional package
+
+        return Path(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("uv", path=environ.get("PATH")):
+            return Path(found)
+    raise UsageError("uv, which resolves Python packages, is not here", hint="install it: pip install uv")
