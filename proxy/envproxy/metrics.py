@@ -77,6 +77,7 @@ class Stats(TypedDict):
     requests: int
     response_bytes: int
     cache: dict[str, dict[str, int]]
+    ecosystems: dict[str, dict[str, dict[str, int]]]
     cache_bytes: int
     cache_limit_bytes: int
     bytes_served: dict[str, int]
@@ -191,10 +192,8 @@ class Metrics:
         return Stats(
             requests=self.http.requests,
             response_bytes=sum(self.http.response_bytes.values()),
-            cache={
-                kind: {result: int(self.cache_requests.total(kind=kind, result=result)) for result in RESULTS}
-                for kind in KINDS
-            },
+            cache=self._looked_up(),
+            ecosystems={ecosystem: self._looked_up(ecosystem=ecosystem) for ecosystem in ECOSYSTEMS},
             cache_bytes=int(_value(self.cache_bytes)),
             cache_limit_bytes=int(_value(self.cache_limit_bytes)),
             bytes_served={source: int(self.bytes_served.total(source=source)) for source in BYTE_SOURCES},
@@ -206,6 +205,13 @@ class Metrics:
             evictions=int(self.evictions.total()),
             policy_refusals=int(self.policy_refusals.total()),
         )
+
+    def _looked_up(self, **where: str) -> dict[str, dict[str, int]]:
+        """Look-ups by kind, then by result."""
+        return {
+            kind: {result: int(self.cache_requests.total(kind=kind, result=result, **where)) for result in RESULTS}
+            for kind in KINDS
+        }
 
 
 async def watch_loop_lag(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from envproxy.cli import main
+from fixtures.channel import FakeChannel
 from fixtures.conda_packages import make_conda
 from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.visitor import visiting
@@ -102,6 +103,37 @@ async def test_a_running_server_shows_what_was_yanked_and_deleted(
         assert (await visitor.get(ALPHA.path)).status == 200
         assert (await visitor.get(BETA.path)).status == 404
         assert await proxy.parts.artifacts.size(BETA.sha256) is None
+
+
+async def test_stats_tell_of_channels_while_a_server_runs_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
+    async with FakeChannel() as upstream:
+        upstream.add(package := make_conda("gamma"))
+        toml = TOML + f'[conda.channels.demo]\nurl = "{upstream.url}"'
+        async with running_proxy(tmp_path, toml=toml, environ={"TOKEN": "s3cret"}) as proxy:
+            await call("upload", "team", *files(tmp_path), "--url", proxy.url, "--token", "env:TOKEN")
+            async with visiting(proxy.channel()) as visitor:
+                await visitor.get(package.path)
+                await proxy.settled()
+                await visitor.get(package.path)
+            capsys.readouterr()
+            assert await asyncio.to_thread(main, ["stats", "--json", "--url", proxy.url]) == 0
+            running = json.loads(capsys.readouterr().out)
+    assert (running["ecosystems"]["conda"]["artifact"]["hit"], running["upstream_requests"]["demo"]) == (1, 3)
+    assert await asyncio.to_thread(main, ["stats", "--json", *place]) == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert (kept["packages"], kept["hosted_packages"]) == ({"conda-forge": 0, "demo": 1}, 2)
+
+
+async def test_uploaded_packages_are_pinned_by_their_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
+    async with serving(tmp_path) as proxy:
+        await call("upload", "team", *files(tmp_path), "--url", proxy.url, "--token", "env:TOKEN")
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["pins", *place]) == 0
+    assert ALPHA.filename in capsys.readouterr().out
 
 
 async def test_a_name_that_there_is_not_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

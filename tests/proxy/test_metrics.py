@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from envproxy.engine.report import DigestSource, Outcome
-from envproxy.metrics import DIGEST_SOURCES, OUTCOMES, RULES, Family, Metrics, watch_loop_lag
+from envproxy.metrics import DIGEST_SOURCES, ECOSYSTEMS, OUTCOMES, RULES, Family, Metrics, watch_loop_lag
 from envproxy.policy import RuleKind
 from envproxy.reporter import CountingReporter
 from envproxy.tallies import LABELS as HTTP_LABELS
@@ -149,7 +149,7 @@ def test_the_statistics_sum_over_labels(metrics: Metrics) -> None:
     metrics.http.add("project", "GET", "2xx", seconds=0.1, size=400)
     metrics.http.add("file", "GET", "aborted", seconds=0.1, size=200)
     metrics.cache_requests["pypi", "index", "hit"].inc(5)
-    metrics.cache_requests["pypi", "artifact", "miss"].inc(7)
+    metrics.cache_requests["conda", "artifact", "miss"].inc(7)
     metrics.cache_bytes.set(4096)
     metrics.cache_limit_bytes.set(8192)
     metrics.bytes_served[("disk",)].inc(900)
@@ -159,7 +159,14 @@ def test_the_statistics_sum_over_labels(metrics: Metrics) -> None:
     metrics.upstream_bytes[("pypi",)].inc(100)
     metrics.policy_refusals["main", "deny"].inc()
     results = {"hit": 0, "miss": 0, "revalidated": 0, "stale": 0, "bypass": 0, "negative": 0}
-    assert metrics.snapshot() == {
+    nothing = {"index": results, "metadata": results, "artifact": results}
+    snapshot = metrics.snapshot()
+    assert snapshot.pop("ecosystems") == {
+        **dict.fromkeys(ECOSYSTEMS, nothing),
+        "pypi": {**nothing, "index": {**results, "hit": 5}},
+        "conda": {**nothing, "artifact": {**results, "miss": 7}},
+    }
+    assert snapshot == {
         "requests": 3,
         "response_bytes": 1000,
         "cache": {"index": {**results, "hit": 5}, "metadata": results, "artifact": {**results, "miss": 7}},

@@ -25,7 +25,7 @@ from envproxy.engine.channels import HostedPackage
 from envproxy.errors import EnvproxyError
 from envproxy.kinds import BadValueError, Surroundings, secret
 
-from .data import Data, config_of, opened
+from .data import Data, config_of, opened, packages_of
 from .output import print_json, print_table, say, shown_size
 
 _READ_BYTES = 1024 * 1024
@@ -103,12 +103,12 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
 
 async def _listed(config: Config, channel: str) -> list[HostedPackage]:
     async with opened(config) as data:
-        return await _packages(data, channel)
+        return await packages_of(data.catalog, channel)
 
 
 async def _change(config: Config, channel: str, filenames: list[str], *, deleting: bool) -> int:
     async with opened(config) as data:
-        known = await _packages(data, channel)
+        known = await packages_of(data.catalog, channel)
         if missing := sorted(set(filenames) - {package.filename for package in known}):
             raise EnvproxyError(
                 f"{channel} has no {', '.join(missing)}", hint=f"envproxy conda list {channel} shows all"
@@ -129,11 +129,6 @@ async def _take_back(data: Data, package: HostedPackage, *, deleting: bool) -> N
     if package.sha256 not in {pin.sha256 for pin in await data.catalog.pins()}:
         await asyncio.to_thread(data.store.delete, package.sha256)
         await data.catalog.forget_blob(package.sha256)
-
-
-async def _packages(data: Data, channel: str) -> list[HostedPackage]:
-    subdirs = await data.catalog.hosted_subdirs(channel)
-    return [package for subdir in subdirs for package in await data.catalog.packages_of(channel, subdir)]
 
 
 def _place(args: Namespace) -> tuple[Config, str]:

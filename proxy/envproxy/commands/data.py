@@ -18,6 +18,7 @@ from pathlib import Path
 from envproxy.command import UsageError
 from envproxy.config import FILE_VARIABLE, Config, load
 from envproxy.engine.catalog import FILENAME, Catalog, HostedFile
+from envproxy.engine.channels import HostedPackage
 from envproxy.engine.store import BlobStore
 from envproxy.errors import EnvproxyError
 from envproxy.pypi.show import wheel_key
@@ -25,15 +26,20 @@ from envproxy.pypi.show import wheel_key
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is in the data directory."""
+    """What is in the data directory; `hosted` and `channels` are the names of what is hosted here."""
 
     store: BlobStore
     catalog: Catalog
     hosted: tuple[str, ...]
+    channels: tuple[str, ...]
 
     async def hosted_files(self) -> list[HostedFile]:
         """Every file of every hosted index of the configuration."""
         return [file for source in self.hosted for file in await files_of(self.catalog, source)]
+
+    async def hosted_packages(self) -> list[HostedPackage]:
+        """Every package of every hosted channel of the configuration."""
+        return [package for channel in self.channels for package in await packages_of(self.catalog, channel)]
 
     async def names(self) -> dict[str, str]:
         """What files, and the metadata of wheels, are called, by SHA-256."""
@@ -47,6 +53,7 @@ class Data:
             if file.metadata_sha256 is not None:
                 names[file.metadata_sha256] = f"{file.filename}.metadata"
             names[file.sha256] = file.filename
+        names |= {package.sha256: package.filename for package in await self.hosted_packages()}
         return names | {file.sha256: file.filename for file in artifacts}
 
 
@@ -54,6 +61,12 @@ async def files_of(catalog: Catalog, source: str) -> list[HostedFile]:
     """Every file of one hosted index, by project and filename."""
     projects = await catalog.hosted_projects(source)
     return [file for project in projects for file in await catalog.hosted_files(source, project)]
+
+
+async def packages_of(catalog: Catalog, channel: str) -> list[HostedPackage]:
+    """Every package of one hosted channel, by subdir and filename."""
+    subdirs = await catalog.hosted_subdirs(channel)
+    return [package for subdir in subdirs for package in await catalog.packages_of(channel, subdir)]
 
 
 def config_of(args: Namespace) -> Config:
@@ -71,7 +84,7 @@ async def opened(config: Config) -> AsyncIterator[Data]:
     file = config.server.data / FILENAME
     try:
         async with Catalog(file) as catalog:
-            yield Data(BlobStore(config.server.data), catalog, tuple(config.pypi.hosted))
+            yield Data(BlobStore(config.server.data), catalog, tuple(config.pypi.hosted), tuple(config.conda.hosted))
     except sqlite3.Error as error:
         raise EnvproxyError(
             f"the catalog {file} cannot be used: {error}", hint="may this user write there, and is the disk full?"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from envproxy.conda.packages import source_of
 from envproxy.config import Config
 from envproxy.errors import EnvproxyError
 
@@ -67,6 +69,8 @@ async def _asked(url: URL, headers: Mapping[str, str]) -> Counts:
 async def _kept(config: Config) -> Counts:
     async with opened(config) as data:
         totals = await data.catalog.totals()
+        stored = {blob.sha256 for blob in await data.catalog.blob_rows()}
+        sources = Counter(file.source for file in await data.catalog.artifacts() if file.sha256 in stored)
         return {
             "server": None,
             "data": str(config.server.data),
@@ -74,7 +78,9 @@ async def _kept(config: Config) -> Counts:
             "blob_bytes": {kind: size for kind, (_, size) in totals.items()},
             "cache_limit_bytes": config.store.limit_bytes,
             "pages": {name: len(await data.catalog.page_names(name)) for name in config.pypi.upstreams},
+            "packages": {name: sources[source_of(name)] for name in config.conda.channels},
             "hosted_files": len(await data.hosted_files()),
+            "hosted_packages": len(await data.hosted_packages()),
             "pins": len(await data.catalog.pins()),
         }
 

@@ -26,9 +26,9 @@ class FileBody(Body):
         self.validator = validator
         self._file = file
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, *, most: int | None = READ_BYTES) -> AsyncGenerator[bytes, None]:
         """The bytes as they are read."""
-        while chunk := await asyncio.to_thread(self._file.read, READ_BYTES):
+        while chunk := await asyncio.to_thread(self._file.read, most or READ_BYTES):
             yield chunk
 
 

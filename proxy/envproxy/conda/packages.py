@@ -67,6 +67,11 @@ class _Wanted:
         return self.record.size if self.record else None
 
 
+def source_of(channel: str) -> str:
+    """What the catalog calls the source of a channel's packages."""
+    return f"conda/{channel}"
+
+
 class Packages:
     """See the module. `refused` is told the rule of each refusal; `clock` gives seconds since the epoch."""
 
@@ -83,7 +88,7 @@ class Packages:
         clock: Callable[[], float],
     ) -> None:
         self._channel = channel
-        self._source = f"conda/{channel}"
+        self._source = source_of(channel)
         self._subdirs = subdirs
         self._mirrors = mirrors
         self._policy = policy
