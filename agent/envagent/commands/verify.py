@@ -19,7 +19,7 @@ def run(args: Namespace) -> int:
     if args.json:
         print_json({"prefix": args.prefix, "findings": [asdict(finding) for finding in findings]})
         return 1 if findings else 0
-    print_lines(f"{each.what}: {each.path}" + (f" ({each.wheel})" if each.wheel else "") for each in findings)
+    print_lines(f"{each.what}: {each.path}" + (f" ({each.source})" if each.source else "") for each in findings)
     if findings:
         say(f"{args.prefix}: {counted(len(findings), 'file')} not as made; make it again beside it, then remove it")
         return 1

@@ -1,23 +1,26 @@
 """Filling a draft prefix: trees linked from their manifests, the prefix's own files, and the mark.
 
 What is the same for every environment comes from the store; what is this environment's own (pyvenv.cfg, activation,
-REQUESTED and direct_url.json with the RECORD that lists them) is written here and noted in the mark with its digest.
+REQUESTED and direct_url.json with the RECORD that lists them; conda's files that name their prefix, and conda-meta)
+is written here and noted in the mark with its digest.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from envagent.errors import ArtifactRefused
-from envagent.materialize import record, venv
+from envagent.lock.model import pypi_name
+from envagent.materialize import conda_meta, record, venv
+from envagent.materialize.conda_own import has_link_script, write_own
 from envagent.materialize.layout import compiled_path, site_packages
-from envagent.materialize.link import link_files, make_directories
+from envagent.materialize.link import link_files, make_directories, make_links
 from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.paths import directories
 from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
+from envagent.materialize.wheel_name import promised_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,40 +34,70 @@ if TYPE_CHECKING:
 def assemble(
     plan: Plan, draft: Path, place: Path, trees: list[Tree], compiled: list[Tree | None], mode: LinkMode, *, boot: str
 ) -> Ready:
-    """Fill `draft`, which will be renamed to `place`, and mark it. Raises ArtifactRefused; OSError passes."""
-    names = [wheel.filename for wheel in plan.wheels]
+    """Fill `draft`, which will be renamed to `place`, and mark it. `trees` and `compiled` are in the plan's order.
+
+    Raises ArtifactRefused and PrefixRefused; OSError passes.
+    """
+    names = [source.filename for source in plan.sources]
+    _check_provided(plan, trees)
     overlaps = find_overlaps(names, [tree.manifest for tree in trees])
-    links = venv.links(plan.interpreter)
-    own = venv.files(plan.interpreter, place)
+    own, links = _of_the_prefix(plan, place)
     _check_reserved(names, trees, {*own, *links, FOLDER})
-    for wheel, tree in zip(plan.wheels, trees, strict=True):
-        own |= _metadata(wheel, tree, site_packages(plan.interpreter.library))
-    _write_own(draft, own, links)
-    stale = _stale_bytecode(trees, overlaps, plan.interpreter.cache_tag)
-    present = _link(draft, trees, compiled, [lost | own.keys() for lost in overlaps.lost], stale, mode)
+    for wheel, tree in zip(plan.wheels, trees[len(plan.conda) :], strict=True):
+        own |= _metadata(wheel, tree, site_packages(plan.library))
+    used = [*trees, *(tree for tree in compiled if tree)]
+    make_directories(draft, sorted({folder for tree in used for folder in tree.manifest.directories}))
+    digests = _write_own(plan, draft, own, links)
+    for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's are the first of them
+        digests |= write_own(source, tree, draft, place, lost)
+    stale = _stale_bytecode(plan, trees, overlaps)
+    present = _link(draft, trees, compiled, [lost | digests.keys() for lost in overlaps.lost], stale, mode)
     ready = Ready(
         identity=plan.identity,
         boot=boot,
-        parts=[Part(name, tree.key, tree.manifest.digest.hex()) for name, tree in zip(names, trees, strict=True)],
-        bytecode=[
-            Part(name, tree.key, tree.manifest.digest.hex())
-            for name, tree in zip(names, compiled, strict=True)
-            if tree
-        ],
-        own={path: blake3(data).hexdigest() for path, data in own.items()},
+        parts=_parts(names, trees),
+        bytecode=_parts(names, compiled),
+        own=digests,
         links=links,
         absent=sorted(frozenset().union(*stale) - present),
         clobbers=list(overlaps.clobbers),
+        link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if has_link_script(c, tree)],
     )
-    _mark(draft, ready, [*trees, *(tree for tree in compiled if tree)], mode)
+    _mark(draft, ready, used, mode)
     return ready
+
+
+def _of_the_prefix(plan: Plan, place: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The prefix's own files and links, whatever is in it."""
+    own = conda_meta.own_files() if plan.conda else {}
+    if plan.given is None or plan.conda_python:
+        return own, {}
+    return own | venv.files(plan.given, place), venv.links(plan.given)
+
+
+def _check_provided(plan: Plan, trees: list[Tree]) -> None:
+    """Refuse a wheel of a project that a conda package brings: one of the two would be half overwritten."""
+    site = f"{site_packages(plan.library)}/"
+    provided = {}
+    for source, tree in zip(plan.conda, trees, strict=False):
+        for path in (*tree.manifest.directories, *tree.manifest.paths):
+            name, dot, kind = path.removeprefix(site).rpartition(".")
+            if dot and kind in {"dist-info", "egg-info"} and path.startswith(site) and "/" not in name:
+                provided[pypi_name(name.partition("-")[0])] = source.filename
+    for wheel in plan.wheels:
+        if other := provided.get(promised_by(wheel.filename).name):
+            raise ArtifactRefused(
+                wheel.filename,
+                f"conda's {other} brings this project already",
+                hint="lock again: what conda provides is taken as given then",
+            )
 
 
 def _check_reserved(names: list[str], trees: list[Tree], reserved: set[str]) -> None:
     for name, tree in zip(names, trees, strict=True):
         manifest = tree.manifest
         taken = reserved.intersection(manifest.paths) | reserved.intersection(manifest.directories)
-        for path in sorted(taken):
+        for path in sorted(taken | reserved.intersection(manifest.links)):
             raise ArtifactRefused(name, f"it would replace {path}, which belongs to the environment itself")
 
 
@@ -86,20 +119,23 @@ def _metadata(wheel: WheelFile, tree: Tree, site: str) -> dict[str, bytes]:
     return {own: text, **{f"{info}/{name}": data for name, data in added.items()}}
 
 
-def _write_own(draft: Path, own: dict[str, bytes], links: dict[str, str]) -> None:
-    make_directories(draft, [*directories([*own, *links]), *(folder for folder in ("include", "lib"))])
+def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, str]) -> dict[str, str]:
+    """The BLAKE3 (hexadecimal) of each file, by path."""
+    usual = () if plan.conda_python else ("include", "lib")
+    make_directories(draft, [*directories([*own, *links]), *usual])
     for path, data in own.items():
         (draft / path).write_bytes(data)
-    for path, target in links.items():
-        os.symlink(target, draft / path)  # noqa: PTH211  # reads like ln -s
+    make_links(draft, links)
+    return {path: blake3(data).hexdigest() for path, data in own.items()}
 
 
-def _stale_bytecode(trees: list[Tree], overlaps: Overlaps, cache_tag: str) -> list[frozenset[str]]:
-    """For each tree the bytecode not to link: its source is another wheel's here, or it came in a wheel."""
+def _stale_bytecode(plan: Plan, trees: list[Tree], overlaps: Overlaps) -> list[frozenset[str]]:
+    """For each tree the bytecode not to link: its source is another package's here, or it came in a package."""
+    if not plan.library:
+        return [frozenset() for _ in trees]
+    tag = plan.interpreter.cache_tag
     shipped = frozenset(path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
-    return [
-        shipped | {compiled_path(path, cache_tag) for path in lost if path.endswith(".py")} for lost in overlaps.lost
-    ]
+    return [shipped | {compiled_path(path, tag) for path in lost if path.endswith(".py")} for lost in overlaps.lost]
 
 
 def _link(
@@ -111,16 +147,19 @@ def _link(
     mode: LinkMode,
 ) -> set[str]:
     """Link everything; the bytecode that is there then."""
-    used = [*trees, *(tree for tree in compiled if tree)]
-    make_directories(draft, sorted({folder for tree in used for folder in tree.manifest.directories}))
     present: set[str] = set()
     for tree, skip in zip(trees, lost, strict=True):
         link_files(tree.files, draft, tree.manifest.paths, mode, skip=skip)
+        make_links(draft, {path: target for path, target in tree.manifest.links.items() if path not in skip})
     for bytecode, skip in zip(compiled, stale, strict=True):
         if bytecode:
             link_files(bytecode.files, draft, bytecode.manifest.paths, mode, skip=skip)
             present.update(path for path in bytecode.manifest.paths if path not in skip)
     return present
+
+
+def _parts(names: list[str], trees: list[Tree] | list[Tree | None]) -> list[Part]:
+    return [Part(name, tree.key, tree.manifest.digest.hex()) for name, tree in zip(names, trees, strict=True) if tree]
 
 
 def _mark(draft: Path, ready: Ready, trees: list[Tree], mode: LinkMode) -> None:

@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envagent.materialize.install import Unpacking, start
+from envagent.materialize import install
+from envagent.materialize.plan import CondaFile
 from envagent.materialize.progress import Progress
 from envagent.materialize.workers import Workers
 from envagent.store.node import Build, Tree
@@ -20,23 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from envagent.materialize.plan import Plan, WheelFile
+    from envagent.materialize import conda_install
+    from envagent.materialize.plan import Plan, Source
     from envagent.materialize.progress import Report
     from envagent.store.node import NodeStore
 
-_PROCESSES_FROM_BYTES = 16 << 20  # of wheels: below it a worker process costs more than it saves
+_PROCESSES_FROM_BYTES = 16 << 20  # of packages: below it a worker process costs more than it saves
 _MAX_AT_ONCE = 64  # builds begun and not finished: each holds a lock open
 
 
 def build_trees(
-    plan: Plan, missing: Sequence[WheelFile], store: NodeStore, work: Path, report: Report, *, cores: int = 0
+    plan: Plan, missing: Sequence[Source], store: NodeStore, work: Path, report: Report, *, cores: int = 0
 ) -> dict[str, Tree]:
-    """The tree of every wheel of `missing`, by sha256; `cores` is how many to use, 0 for all that may be used.
+    """The tree of every package of `missing`, by sha256; `cores` is how many to use, 0 for all that may be used.
 
     Raises ArtifactRefused; OSError passes.
     """
-    sizes = {wheel.sha256: wheel.path.stat().st_size for wheel in missing}
-    ordered = sorted(missing, key=lambda wheel: sizes[wheel.sha256], reverse=True)
+    sizes = {source.sha256: source.path.stat().st_size for source in missing}
+    ordered = sorted(missing, key=lambda source: sizes[source.sha256], reverse=True)
     count = cores or len(os.sched_getaffinity(0))
     with Workers(count, processes=sum(sizes.values()) >= _PROCESSES_FROM_BYTES) as workers:
         builds = _Builds(plan, store, work, workers, report)
@@ -55,18 +57,18 @@ class _Builds:
     report: Report
 
     def __post_init__(self) -> None:
-        self._begun: deque[Unpacking] = deque()
+        self._begun: deque[install.Unpacking | conda_install.Unpacking] = deque()
         self._done: dict[str, Tree] = {}
         self._total = 0
 
-    def run(self, wheels: list[WheelFile]) -> dict[str, Tree]:
+    def run(self, sources: list[Source]) -> dict[str, Tree]:
         """Build them all."""
-        self._total = len(wheels)
-        elsewhere = [wheel for wheel in wheels if not self._begin(wheel, wait=False)]
+        self._total = len(sources)
+        elsewhere = [source for source in sources if not self._begin(source, wait=False)]
         while self._begun:
             self._finish()
-        for wheel in elsewhere:
-            self._begin(wheel, wait=True)
+        for source in elsewhere:
+            self._begin(source, wait=True)
             while self._begun:
                 self._finish()
         return self._done
@@ -76,19 +78,26 @@ class _Builds:
         for unpacking in self._begun:
             unpacking.build.release()
 
-    def _begin(self, wheel: WheelFile, *, wait: bool) -> bool:
+    def _begin(self, source: Source, *, wait: bool) -> bool:
         if len(self._begun) >= _MAX_AT_ONCE:
             self._finish()
-        reserved = self.store.reserve(self.plan.key(wheel), self.work, wait=wait)
+        reserved = self.store.reserve(self.plan.key(source), self.work, wait=wait)
         if isinstance(reserved, Build):
             try:
-                self._begun.append(start(wheel, self.plan.interpreter.library, reserved, self.workers))
+                self._begun.append(self._start(source, reserved))
             except BaseException:
                 reserved.release()
                 raise
         elif reserved is not None:
-            self._add(wheel, reserved)
+            self._add(source, reserved)
         return reserved is not None
+
+    def _start(self, source: Source, build: Build) -> install.Unpacking | conda_install.Unpacking:
+        if isinstance(source, CondaFile):
+            from envagent.materialize import conda_install  # noqa: PLC0415  # zstandard, tarfile: only for conda
+
+            return conda_install.start(source, self.plan.library, build, self.workers)
+        return install.start(source, self.plan.library, build, self.workers)
 
     def _finish(self) -> None:
         unpacking = self._begun[0]
@@ -96,6 +105,6 @@ class _Builds:
         self._begun.popleft()
         self._add(unpacking.source, tree)
 
-    def _add(self, wheel: WheelFile, tree: Tree) -> None:
-        self._done[wheel.sha256] = tree
-        self.report(Progress("unpack", wheel.filename, len(self._done), self._total))
+    def _add(self, source: Source, tree: Tree) -> None:
+        self._done[source.sha256] = tree
+        self.report(Progress("unpack", source.filename, len(self._done), self._total))

@@ -25,10 +25,10 @@ from envagent.store.manifest import Entry, Manifest
 from envagent.store.node import Build, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from envagent.materialize.interpreter import Interpreter
-    from envagent.materialize.plan import Plan
+    from envagent.materialize.plan import Plan, Source
     from envagent.materialize.progress import Report
     from envagent.store.node import NodeStore
 
@@ -39,21 +39,23 @@ _TIMEOUT_S = 600
 _T = TypeVar("_T")
 
 
-def obtain_bytecode(plan: Plan, trees: list[Tree], store: NodeStore, work: Path, report: Report) -> list[Tree]:
-    """The tree of compiled modules of every wheel, in the plan's order; `trees` are the wheels' own.
+def obtain_bytecode(
+    plan: Plan, sources: Sequence[Source], trees: Sequence[Tree], store: NodeStore, work: Path, report: Report
+) -> list[Tree]:
+    """The tree of compiled modules of every package of `sources`, in their order; `trees` are the packages' own.
 
     What another process is compiling is waited for. Raises PrefixRefused where the interpreter cannot compile.
     """
-    found = [store.find(plan.bytecode_key(wheel)) for wheel in plan.wheels]
+    found = [store.find(plan.bytecode_key(source)) for source in sources]
     missing = [index for index, tree in enumerate(found) if tree is None]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="compile") as threads:
-        compiler = _Compiler(plan, store, work, threads)
+        compiler = _Compiler(plan, sources, store, work, threads)
         elsewhere = []
         for batch in _batches(missing, _WHEELS_AT_ONCE):
             some = compiler.run({index: trees[index] for index in batch}, wait=False)
             found = [some.get(index, tree) for index, tree in enumerate(found)]
             elsewhere += [index for index in batch if index not in some]
-            report(Progress("compile", plan.wheels[batch[-1]].filename, len(found) - found.count(None), len(found)))
+            report(Progress("compile", sources[batch[-1]].filename, len(found) - found.count(None), len(found)))
         for index in elsewhere:
             found[index] = compiler.run({index: trees[index]}, wait=True)[index]
     return [tree for tree in found if tree is not None]
@@ -65,8 +67,11 @@ class _Module(NamedTuple):
 
 
 class _Compiler:
-    def __init__(self, plan: Plan, store: NodeStore, work: Path, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, plan: Plan, sources: Sequence[Source], store: NodeStore, work: Path, threads: ThreadPoolExecutor
+    ) -> None:
         self._plan = plan
+        self._sources = sources
         self._store = store
         self._work = work
         self._threads = threads
@@ -77,9 +82,8 @@ class _Compiler:
         builds: dict[int, Build] = {}
         try:
             for index in trees:
-                reserved = self._store.reserve(
-                    self._plan.bytecode_key(self._plan.wheels[index]), self._work, wait=wait
-                )
+                key = self._plan.bytecode_key(self._sources[index])
+                reserved = self._store.reserve(key, self._work, wait=wait)
                 if isinstance(reserved, Tree):
                     done[index] = reserved
                 elif reserved is not None:

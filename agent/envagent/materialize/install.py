@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from envagent.materialize.plan import WheelFile
+    from envagent.materialize.plan import Source, WheelFile
     from envagent.materialize.workers import Workers
     from envagent.store.node import Build, Tree
 
@@ -46,7 +46,7 @@ def start(source: WheelFile, library: str, build: Build, workers: Workers) -> Un
         for directory in _directories(wheel, placed, library):
             (build.files / directory).mkdir()
     except ArtifactRefused:
-        _check_digest(source, digest)
+        check_digest(source, digest)
         raise
     units = [(unit, _submit(wheel, unit, build, workers)) for unit in _units(placed)]
     return Unpacking(source, library, build, digest, wheel, placed, units)
@@ -69,9 +69,9 @@ class Unpacking:
         try:
             entries = [entry for unit, digests in self.units for entry in _entries(unit, digests.result())]
         except Damaged as damaged:
-            _check_digest(self.source, self.digest)
+            check_digest(self.source, self.digest)
             raise ArtifactRefused(self.source.filename, str(damaged)) from None
-        _check_digest(self.source, self.digest)
+        check_digest(self.source, self.digest)
         entries += self._written()
         return self.build.publish(Manifest.of(_directories(self.wheel, self.placed, self.library), entries))
 
@@ -151,7 +151,8 @@ def _from_site(path: str, library: str) -> str:
     return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
 
 
-def _check_digest(source: WheelFile, digest: Future[list[bytes]]) -> None:
+def check_digest(source: Source, digest: Future[list[bytes]]) -> None:
+    """That the file is the one that was asked for, by the answer to a Digest job. Raises ArtifactRefused."""
     found = digest.result()[0].hex()
     if found != source.sha256:
         raise ArtifactRefused(

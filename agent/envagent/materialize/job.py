@@ -30,11 +30,20 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag="digest"):
     path: str
 
 
-Job = Unpack | Digest
+class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):
+    """Unpack the conda package `stem` to the tree at `root` (conda_install.py); the answer is its manifest."""
+
+    archive: str
+    root: str
+    stem: str
+    library: str
+
+
+Job = Unpack | Digest | CondaInstall
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
-    """The digests that the job was about."""
+    """The digests, or the manifest, that the job was about."""
 
     digests: list[bytes]
 
@@ -57,11 +66,21 @@ Answer = Done | Failed
 def perform(job: Job) -> Answer:
     """Do it."""
     try:
-        return Done([_sha256(job.path)] if isinstance(job, Digest) else _unpack(job))
+        return Done(_perform(job))
     except Damaged as damaged:
         return Failed(str(damaged))
     except OSError as error:
         return Failed(error.strerror or str(error), error.errno or 5, str(error.filename or ""))
+
+
+def _perform(job: Job) -> list[bytes]:
+    if isinstance(job, Unpack):
+        return _unpack(job)
+    if isinstance(job, Digest):
+        return [_sha256(job.path)]
+    from envagent.materialize import conda_install  # noqa: PLC0415  # most environments have no conda packages
+
+    return [conda_install.perform(job)]
 
 
 def _sha256(path: str) -> bytes:

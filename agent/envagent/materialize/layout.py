@@ -18,7 +18,7 @@ from envagent.errors import ArtifactRefused
 from envagent.materialize.paths import collision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from envagent.materialize.member import Member
     from envagent.materialize.wheel import Wheel
@@ -44,6 +44,13 @@ def compiled_path(source: str, cache_tag: str) -> str:
     """Where the bytecode of a module belongs (PEP 3147)."""
     folder, _, name = source.rpartition("/")
     return f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc".lstrip("/")
+
+
+def lacks_bytecode(paths: Collection[str], library: str, cache_tag: str) -> bool:
+    """Whether there is a module in site-packages whose bytecode is not among the paths."""
+    site = f"{site_packages(library)}/"
+    modules = [path for path in paths if path.startswith(site) and path.endswith(".py")]
+    return bool(modules) and not {compiled_path(path, cache_tag) for path in modules} <= set(paths)
 
 
 def spread(wheel: Wheel, library: str, is_python_script: Callable[[Member], bool]) -> list[Placed]:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
 LinkMode = Literal["hardlink", "reflink", "copy"]
@@ -30,6 +30,12 @@ def make_directories(root: Path, directories: Iterable[str]) -> None:
             os.mkdir(f"{root}/{directory}")  # noqa: PTH102  # thousands: no Path per directory
         except FileExistsError:
             continue
+
+
+def make_links(root: Path, links: Mapping[str, str]) -> None:
+    """Make each symbolic link (path below `root`: target). Nothing is overwritten; OSError passes."""
+    for path, target in links.items():
+        os.symlink(target, f"{root}/{path}")  # noqa: PTH211  # thousands: no Path per link
 
 
 def link_files(source: Path, target: Path, paths: Iterable[str], mode: LinkMode, *, skip: Container[str] = ()) -> int:

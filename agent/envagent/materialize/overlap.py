@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Clobber:
-    """`path` is in both wheels with different content; the prefix has that of `kept`."""
+    """`path` is in both packages with different content; the prefix has that of `kept`."""
 
     path: str
     lost: str
@@ -38,11 +38,11 @@ class Overlaps:
 
 
 def find_overlaps(names: Sequence[str], manifests: Sequence[Manifest]) -> Overlaps:
-    """Which tree loses which paths; `names` are the wheels'. Raises ArtifactRefused."""
+    """Which tree loses which paths; `names` are the packages'. Raises ArtifactRefused."""
     owner: dict[str, int] = {}
     lost: list[set[str]] = [set() for _ in manifests]
     for index, manifest in enumerate(manifests):
-        for path in manifest.paths:
+        for path in (*manifest.paths, *manifest.links):
             if path in owner:
                 lost[owner[path]].add(path)
             owner[path] = index
@@ -67,5 +67,9 @@ def _clobbers(
     return found
 
 
-def _entries(manifest: Manifest, paths: set[str]) -> dict[str, Entry]:
-    return {entry.path: entry for entry in manifest.entries() if entry.path in paths} if paths else {}
+def _entries(manifest: Manifest, paths: set[str]) -> dict[str, Entry | str]:
+    """What the tree has there: files, and the targets of links."""
+    if not paths:
+        return {}
+    links = {path: target for path, target in manifest.links.items() if path in paths}
+    return {entry.path: entry for entry in manifest.entries() if entry.path in paths} | links

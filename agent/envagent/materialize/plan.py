@@ -1,18 +1,22 @@
-"""What an environment is to be: these wheels, for that interpreter. A value, with an identity of its own.
+"""What an environment is to be: these conda packages, these wheels, for that interpreter. A value, with an identity.
 
 Two plans with one identity make environments with the same files; how they get there (hardlinks or copies, compiled
-or not) is no part of it. The plan is judged (names, tags) before the store or the disk are touched.
+or not) is no part of it. The plan is judged (names, tags) before the disk is touched. The Python of a
+conda environment is one of its packages and says what it is only when it runs (conda_python.py): until then `given`
+is None.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
+from envagent.lock.model import CondaPackage
 from envagent.materialize.wheel_name import promised_by
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from envagent.materialize.interpreter import Interpreter
 
 _LAYOUT = 2  # of trees and prefixes: another number makes other trees and other prefixes
+_SITE = re.compile(r"lib/([^/]+)/site-packages")
+_RECORD_FIELDS = tuple(field.name for field in fields(CondaPackage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +44,101 @@ class WheelFile:
     direct_url: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CondaFile:
+    """A conda package on this machine: any path, and its entry in the lock, which goes into conda-meta."""
+
+    path: Path
+    package: CondaPackage
+
+    @property
+    def sha256(self) -> str:
+        """The digest that it must have, hexadecimal."""
+        return self.package.sha256
+
+    @property
+    def filename(self) -> str:
+        """What conda calls it."""
+        return self.package.filename
+
+    @property
+    def stem(self) -> str:
+        """Its one name inside an environment: name, version and build (CEP 34)."""
+        return f"{self.package.name}-{self.package.version}-{self.package.build}"
+
+
+Source = CondaFile | WheelFile
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Where two wheels hold the same file, the later one wins."""
+    """Where two packages hold the same file, the later one wins; wheels come after everything of conda's.
 
-    wheels: tuple[WheelFile, ...]
-    interpreter: Interpreter
+    `given` is the interpreter of an environment that has none of conda's.
+    """
+
+    wheels: tuple[WheelFile, ...] = ()
+    given: Interpreter | None = None
+    conda: tuple[CondaFile, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every package, in the order in which they are laid over one another."""
+        return (*self.conda, *self.wheels)
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """Whose Python it is; only of a plan for which it is known."""
+        assert self.given is not None, "the interpreter was not asked yet"
+        return self.given
+
+    @cached_property
+    def conda_python(self) -> CondaFile | None:
+        """The package that is the interpreter."""
+        return next((source for source in self.conda if source.package.name == "python"), None)
+
+    @cached_property
+    def library(self) -> str:
+        """The interpreter's directory under lib/ (python3.11), "" where there is none."""
+        if self.conda_python is None:
+            return self.given.library if self.given else ""
+        package = self.conda_python.package
+        if found := _SITE.fullmatch(package.python_site_packages_path):  # CEP 17
+            return found[1]
+        return f"python{'.'.join(package.version.split('.')[:2])}"
 
     @cached_property
     def identity(self) -> str:
         """The SHA-256 of everything that decides what the files are."""
-        python = self.interpreter
+        python = None if self.conda_python else self.given
         said = {
             "layout": _LAYOUT,
-            "python": [str(python.executable), python.version, python.implementation, python.library],
+            "python": python and [str(python.executable), python.version, python.implementation, python.library],
             "wheels": [[w.sha256, w.filename, w.requested, w.direct_url] for w in self.wheels],
+            "conda": [[getattr(source.package, name) for name in _RECORD_FIELDS] for source in self.conda],
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
-    def key(self, wheel: WheelFile) -> str:
-        """The store's name of the wheel's tree."""
-        return f"{wheel.sha256}-{self.interpreter.library}-{_LAYOUT}"
+    def key(self, source: Source) -> str:
+        """The store's name of the tree of a package. Of conda's only noarch ones depend on the Python."""
+        if isinstance(source, CondaFile) and source.package.subdir != "noarch":
+            return f"{source.sha256}-{_LAYOUT}"
+        return f"{source.sha256}-{self.library or 'no-python'}-{_LAYOUT}"
 
-    def bytecode_key(self, wheel: WheelFile) -> str:
+    def bytecode_key(self, source: Source) -> str:
         """The store's name of the tree of its compiled modules."""
-        return f"{self.key(wheel)}-{self.interpreter.cache_tag}-{self.interpreter.magic}"
+        return f"{source.sha256}-{self.library}-{_LAYOUT}-{self.interpreter.cache_tag}-{self.interpreter.magic}"
 
     def check(self) -> None:
-        """Refuse a wheel for another machine or Python, and a project that is there twice. Raises ArtifactRefused."""
+        """Refuse a wheel for another machine or Python, and a project that is there twice. Raises ArtifactRefused.
+
+        Of a conda Python that was not asked yet the tags are not known, and not checked.
+        """
         seen: dict[str, str] = {}
         for wheel in self.wheels:
             promised = promised_by(wheel.filename)
-            if promised.tags.isdisjoint(self.interpreter.tags):
-                python = f"{self.interpreter.implementation} {self.interpreter.version}"
+            if self.given and promised.tags.isdisjoint(self.given.tags):
+                python = f"{self.given.implementation} {self.given.version}"
                 raise ArtifactRefused(
                     wheel.filename,
                     f"it is not for {python} on this machine",

@@ -10,7 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from envagent.errors import ArtifactRefused, PrefixRefused
-from envagent.materialize.plan import Plan, WheelFile
+from envagent.materialize.conda_order import in_order
+from envagent.materialize.plan import CondaFile, Plan, WheelFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 def plan_of(target: Target, paths: Mapping[str, Path], interpreter: Interpreter | None) -> Plan:
     """The plan of everything in `target`, whose files are at `paths` (sha256 to path).
 
-    `interpreter` is the Python of a target that brings none of conda's. Raises ArtifactRefused and PrefixRefused.
+    `interpreter` is the Python of a target that brings none of conda's; None for one without any Python. Raises
+    ArtifactRefused and PrefixRefused.
     """
-    if target.conda:
-        raise PrefixRefused(f"the target {target.name} has conda packages, which cannot be installed yet")
+    conda = tuple(CondaFile(paths[package.sha256], package) for package in in_order(target.conda))
     wheels = tuple(_wheel(package, paths) for package in target.python)
-    return Plan(wheels, _checked(target, interpreter))
+    if target.interpreter is None or target.interpreter.kind == "conda":
+        return Plan(wheels, None, conda)
+    return Plan(wheels, _checked(target, interpreter), conda)
 
 
 def direct_url(package: PythonPackage) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ from envagent import disk
 from envagent.errors import PrefixRefused
 from envagent.materialize import venv
 from envagent.materialize.assemble import assemble
+from envagent.materialize.layout import lacks_bytecode
 from envagent.materialize.progress import silent
 from envagent.materialize.ready import FOLDER, read_ready
 from envagent.materialize.trees import obtain_trees
@@ -29,10 +30,12 @@ from envagent.store.references import References
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from envagent.materialize.conda_python import CondaPython
     from envagent.materialize.link import LinkMode
     from envagent.materialize.overlap import Clobber
     from envagent.materialize.plan import Plan
     from envagent.materialize.progress import Report
+    from envagent.materialize.ready import Ready
     from envagent.store.node import NodeStore, Tree
 
 Bytecode = Literal["compile", "stored", "none"]
@@ -41,12 +44,16 @@ Bytecode = Literal["compile", "stored", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """An environment at `path`. `is_new` tells whether this call made it."""
+    """An environment at `path`. `is_new` tells whether this call made it.
+
+    `link_scripts` are conda packages with a script to run after installing: none was run.
+    """
 
     path: Path
     identity: str
     is_new: bool
     clobbers: tuple[Clobber, ...]
+    link_scripts: tuple[str, ...] = ()
 
     @property
     def python(self) -> Path:
@@ -80,8 +87,9 @@ def materialize(
                 return found
             with store.in_use() as work:
                 trees = obtain_trees(plan, store, work, report, cores=cores)
-                compiled = _bytecode(plan, trees, store, work, report, bytecode)
-                made = _publish(plan, store, place, trees, compiled, link_mode)
+                parts = _with_python(plan, trees, store, work)
+                _compile(parts, store, work, report, bytecode)
+                made = _publish(parts, store, place, link_mode)
             store.sweep()
             return made
 
@@ -114,7 +122,7 @@ def _existing(plan: Plan, store: NodeStore, place: Path) -> Prefix | None:
         )
     if ready.boot != store.boot_id and not _survived(store, place, plan.identity):
         return None
-    return Prefix(place, plan.identity, is_new=False, clobbers=tuple(ready.clobbers))
+    return _prefix(place, ready, is_new=False)
 
 
 def _survived(store: NodeStore, place: Path, identity: str) -> bool:
@@ -133,33 +141,78 @@ def _survived(store: NodeStore, place: Path, identity: str) -> bool:
     return False
 
 
-def _bytecode(
-    plan: Plan, trees: list[Tree], store: NodeStore, work: Path, report: Report, wanted: Bytecode
-) -> list[Tree | None]:
-    found = [store.find(plan.bytecode_key(wheel)) if wanted != "none" else None for wheel in plan.wheels]
-    if wanted != "compile" or None not in found:
-        return found
+@dataclass
+class _Parts:
+    """What a draft is made of: the trees in the plan's order, with bytecode for some, and others to keep for it."""
+
+    plan: Plan
+    trees: list[Tree]
+    python: CondaPython | None = None
+    also: tuple[Tree, ...] = ()
+    compiled: list[Tree | None] = field(default_factory=list)
+
+    @property
+    def used(self) -> list[Tree]:
+        """Every tree that must not go."""
+        return [*self.trees, *self.also, *(tree for tree in self.compiled if tree)]
+
+
+def _with_python(plan: Plan, trees: list[Tree], store: NodeStore, work: Path) -> _Parts:
+    """The parts, with the plan of a conda Python completed by what that says of itself. Raises ArtifactRefused."""
+    if plan.conda_python is None:
+        return _Parts(plan, trees)
+    from envagent.materialize.conda_python import CondaPython  # noqa: PLC0415  # most have none
+
+    python = CondaPython(plan, trees[: len(plan.conda)], store, work)
+    said, tree = python.asked()
+    completed = replace(plan, given=said)
+    completed.check()
+    return _Parts(completed, trees, python, (tree,))
+
+
+def _compile(parts: _Parts, store: NodeStore, work: Path, report: Report, wanted: Bytecode) -> None:
+    """Fill in the bytecode of wheels, and of conda's packages that bring modules without."""
+    plan = parts.plan
+    parts.compiled = [None] * len(parts.trees)
+    if wanted == "none" or not plan.library:
+        return
+    candidates = [index for index, tree in enumerate(parts.trees) if _is_compiled(plan, index, tree)]
+    for index in candidates:
+        parts.compiled[index] = store.find(plan.bytecode_key(plan.sources[index]))
+    missing = [index for index in candidates if parts.compiled[index] is None]
+    if wanted != "compile" or not missing:
+        return
     from envagent.materialize.bytecode import obtain_bytecode  # noqa: PLC0415  # slow to import, needed once per wheel
 
-    return list(obtain_bytecode(plan, trees, store, work, report))
+    if parts.python:
+        parts.python.runnable()
+    sources, trees = [plan.sources[i] for i in missing], [parts.trees[i] for i in missing]
+    for index, tree in zip(missing, obtain_bytecode(plan, sources, trees, store, work, report), strict=True):
+        parts.compiled[index] = tree
 
 
-def _publish(
-    plan: Plan, store: NodeStore, place: Path, trees: list[Tree], compiled: list[Tree | None], mode: LinkMode
-) -> Prefix:
+def _is_compiled(plan: Plan, index: int, tree: Tree) -> bool:
+    is_wheel = index >= len(plan.conda)
+    return is_wheel or lacks_bytecode(tree.manifest.paths, plan.library, plan.interpreter.cache_tag)
+
+
+def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Prefix:
     with _draft(place) as draft:
-        ready = assemble(plan, draft, place, trees, compiled, mode, boot=store.boot_id)
-        used = [*trees, *(tree for tree in compiled if tree)]
-        for tree in used:
+        ready = assemble(parts.plan, draft, place, parts.trees, parts.compiled, mode, boot=store.boot_id)
+        for tree in parts.used:
             store.touch(tree)
-        References(store.root).note_prefix(place, place / FOLDER, [tree.key for tree in used])
+        References(store.root).note_prefix(place, place / FOLDER, [tree.key for tree in parts.used])
         try:
             draft.rename(place)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                 raise
             raise PrefixRefused(f"{place} was made by someone else meanwhile; it is left alone") from None
-    return Prefix(place, plan.identity, is_new=True, clobbers=tuple(ready.clobbers))
+    return _prefix(place, ready, is_new=True)
+
+
+def _prefix(place: Path, ready: Ready, *, is_new: bool) -> Prefix:
+    return Prefix(place, ready.identity, is_new, tuple(ready.clobbers), tuple(ready.link_scripts))
 
 
 @contextmanager

@@ -16,17 +16,18 @@ FOLDER = ".envmesh"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A tree in the prefix: `wheel` is its filename, `digest` the tree digest (hexadecimal)."""
+    """A tree in the prefix: `source` is the package's filename, `digest` the tree digest (hexadecimal)."""
 
-    wheel: str
+    source: str
     key: str
     digest: str
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """What the prefix is. `own` are its own files (path to BLAKE3 in hexadecimal), `links` its symbolic links.
+    """What the prefix is. `own` are its own files (path to BLAKE3 in hexadecimal), `links` its own symbolic links.
 
-    `absent` is bytecode of the store that was left out, for its source is another wheel's here.
+    `absent` is bytecode of the store that was left out, for its source is another package's here. `link_scripts` are
+    the conda packages that have a script to run after installing, which was not run.
     """
 
     identity: str
@@ -37,6 +38,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str]
     absent: list[str]
     clobbers: list[Clobber]
+    link_scripts: list[str]
 
     def write(self, prefix: Path) -> None:
         """Mark a prefix that is not yet in its place."""

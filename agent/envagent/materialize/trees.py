@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def obtain_trees(plan: Plan, store: NodeStore, work: Path, report: Report, *, cores: int = 0) -> list[Tree]:
-    """The tree of every wheel, in the plan's order. Raises ArtifactRefused; OSError passes."""
-    found = {wheel.sha256: store.find(plan.key(wheel)) for wheel in plan.wheels}
-    if missing := [wheel for wheel in plan.wheels if found[wheel.sha256] is None]:
+    """The tree of every package, in the plan's order. Raises ArtifactRefused; OSError passes."""
+    found = {source.sha256: store.find(plan.key(source)) for source in plan.sources}
+    if missing := [source for source in plan.sources if found[source.sha256] is None]:
         from envagent.materialize.builds import build_trees  # noqa: PLC0415
 
         found.update(build_trees(plan, missing, store, work, report, cores=cores))
-    return [tree for wheel in plan.wheels if (tree := found[wheel.sha256])]
+    return [tree for source in plan.sources if (tree := found[source.sha256])]

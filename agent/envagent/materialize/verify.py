@@ -11,7 +11,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A file that is not what it was; `wheel` is the filename of the wheel it is from, "" for the prefix's own."""
+    """A file that is not what it was; `source` is the filename of its package, "" for the prefix's own."""
 
     path: str
     what: Literal["missing", "edited", "mode"]
-    wheel: str = ""
+    source: str = ""
+
+
+class Link(NamedTuple):
+    """A symbolic link that is to be there: `path` is relative to the root."""
+
+    path: str
+    target: str
 
 
 def verify(prefix: Path) -> list[Finding]:
@@ -49,22 +56,23 @@ def verify(prefix: Path) -> list[Finding]:
     return sorted(findings)
 
 
-def check_files(root: Path, expected: Iterable[tuple[Entry, str]]) -> list[Finding]:
-    """Those of the files below `root` that are not as their entries say; each comes with its wheel's filename."""
+def check_files(root: Path, expected: Iterable[tuple[Entry | Link, str]]) -> list[Finding]:
+    """Those of the files and links below `root` that are not as expected; each comes with its package's filename."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="verify") as threads:
         found = threads.map(lambda each: _check(root, *each), expected)
         return [finding for finding in found if finding]
 
 
-def _expected(prefix: Path, ready: Ready, findings: list[Finding]) -> list[tuple[Entry, str]]:
+def _expected(prefix: Path, ready: Ready, findings: list[Finding]) -> list[tuple[Entry | Link, str]]:
     """What each path must be: the last tree that holds it decides, except for the prefix's own files."""
-    files: dict[str, tuple[Entry, str]] = {}
+    files: dict[str, tuple[Entry | Link, str]] = {}
     for part in [*ready.parts, *ready.bytecode]:
         manifest = _manifest(prefix, part)
         if manifest is None:
-            findings.append(Finding(str(manifest_path(prefix, part).relative_to(prefix)), "edited", part.wheel))
+            findings.append(Finding(str(manifest_path(prefix, part).relative_to(prefix)), "edited", part.source))
             continue
-        files |= {entry.path: (entry, part.wheel) for entry in manifest.entries()}
+        files |= {entry.path: (entry, part.source) for entry in manifest.entries()}
+        files |= {path: (Link(path, target), part.source) for path, target in manifest.links.items()}
     elsewhere = {*ready.own, *ready.absent}
     return [expected for path, expected in files.items() if path not in elsewhere]
 
@@ -77,16 +85,18 @@ def _manifest(prefix: Path, part: Part) -> Manifest | None:
     return manifest if manifest.digest.hex() == part.digest else None
 
 
-def _check(root: Path, entry: Entry, wheel: str) -> Finding | None:
+def _check(root: Path, entry: Entry | Link, source: str) -> Finding | None:
     path = f"{root}/{entry.path}"
+    if isinstance(entry, Link):
+        return None if _points(Path(path), entry.target) else Finding(entry.path, "edited", source)
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return Finding(entry.path, "missing", wheel)
+        return Finding(entry.path, "missing", source)
     if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or _digest(Path(path)) != entry.digest:
-        return Finding(entry.path, "edited", wheel)
+        return Finding(entry.path, "edited", source)
     if bool(found.st_mode & 0o100) != entry.executable:
-        return Finding(entry.path, "mode", wheel)
+        return Finding(entry.path, "mode", source)
     return None
 
 

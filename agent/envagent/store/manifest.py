@@ -1,8 +1,9 @@
 """What a tree holds, as one small file: linking, verifying and comparing trees neither walks nor parses them.
 
 A manifest lists directories (each after its parent), files (by path) with size, executable bit and BLAKE3, and
-symbolic links (by path) with their targets. Its bytes are canonical, so their BLAKE3 is the tree digest: two nodes that unpacked the same artifact hold the same
-digest. The file is the magic, the digest, the payload; a torn or edited manifest does not open.
+symbolic links (by path) with their targets. Its bytes are canonical, so their BLAKE3 is the tree digest: two nodes
+that unpacked the same artifact hold the same digest. The file is the magic, the digest, the payload; a torn or edited
+manifest does not open.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""From a conda package to its tree in the store: unpacked, checked against paths.json, laid out for one Python.
+
+A worker does all of it for one package at a time (`perform`); the process that asked compares the digest of the
+archive and publishes. The tree also holds `conda-meta/<stem>.json` as far as that is the same in every environment
+(conda_meta.py). Placeholders of prefixes are left in place: which prefix it will be is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from envagent.errors import ArtifactRefused
+from envagent.materialize import conda_archive, conda_meta
+from envagent.materialize.conda_package import PathEntry, read_package
+from envagent.materialize.install import check_digest
+from envagent.materialize.job import CondaInstall, Digest
+from envagent.materialize.layout import BIN
+from envagent.materialize.member import Damaged
+from envagent.materialize.paths import directories
+from envagent.materialize.scripts import launcher
+from envagent.store.manifest import Entry, Manifest
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from envagent.materialize.conda_archive import Contents
+    from envagent.materialize.conda_package import Package
+    from envagent.materialize.plan import CondaFile
+    from envagent.materialize.workers import Workers
+    from envagent.store.node import Build, Tree
+
+
+def start(source: CondaFile, library: str, build: Build, workers: Workers) -> Unpacking:
+    """Begin to build the tree of a package."""
+    path = str(source.path)
+    digest = workers.submit(Digest(path))
+    job = CondaInstall(path, str(build.files), source.stem, library)
+    return Unpacking(source, build, digest, workers.submit(job))
+
+
+@dataclass(frozen=True)
+class Unpacking:
+    """A tree on its way: `finish` waits for the worker."""
+
+    source: CondaFile
+    build: Build
+    digest: Future[list[bytes]]
+    manifest: Future[list[bytes]]
+
+    def finish(self) -> Tree:
+        """Publish the tree. Raises ArtifactRefused; OSError passes."""
+        check_digest(self.source, self.digest)
+        try:
+            [manifest] = self.manifest.result()
+        except Damaged as damaged:
+            raise ArtifactRefused(self.source.filename, str(damaged)) from None
+        return self.build.publish(Manifest.decode(manifest))
+
+
+def perform(job: CondaInstall) -> bytes:
+    """Fill the tree and return its manifest, encoded (runs in a worker). Raises Damaged; OSError passes."""
+    tree = Path(job.root)
+    scratch = tree.with_name("package")
+    scratch.mkdir()
+    contents = conda_archive.unpack(Path(job.archive), scratch)
+    package = read_package(scratch, contents, stem=job.stem, library=job.library)
+    manifest = _Layout(scratch, tree, contents, package).make(job.stem)
+    shutil.rmtree(scratch)
+    return manifest.encode()
+
+
+class _Layout:
+    def __init__(self, scratch: Path, tree: Path, contents: Contents, package: Package) -> None:
+        self._scratch = scratch
+        self._tree = tree
+        self._contents = contents
+        self._package = package
+        self._entries: list[Entry] = []
+
+    def make(self, stem: str) -> Manifest:
+        """Move everything to its place and add what is made here."""
+        points = {f"{BIN}/{point.name}": launcher(point) for point in self._package.entry_points}
+        meta = conda_meta.path_of(stem)
+        listed = [(entry, place) for entry, place in self._package.installed if entry.path_type != "directory"]
+        folders = directories([*(place for _, place in listed), *points, meta])
+        empty = {place for entry, place in self._package.installed if entry.path_type == "directory"}
+        folders = sorted({*folders, *directories(empty), *empty})
+        for folder in folders:
+            (self._tree / folder).mkdir()
+        links = dict(self._moved(listed))
+        for path, data in points.items():
+            self._write(path, data, executable=True)
+        described = [self._described(entry, place) for entry, place in self._package.installed]
+        described += [_of_launcher(path, data) for path, data in points.items()]
+        self._write(meta, conda_meta.template(self._package.index, described), executable=False)
+        return Manifest.of(folders, self._entries, links.items())
+
+    def _moved(self, listed: list[tuple[PathEntry, str]]) -> list[tuple[str, str]]:
+        """Move the files, note their entries, and return the links."""
+        links = []
+        for entry, place in listed:
+            os.rename(f"{self._scratch}/{entry.path}", f"{self._tree}/{place}")  # noqa: PTH104  # thousands
+            if entry.path in self._contents.links:
+                links.append((place, self._contents.links[entry.path]))
+            else:
+                file = self._contents.files[entry.path]
+                self._entries.append(Entry(place, file.size, file.executable, file.blake3))
+        return links
+
+    def _described(self, entry: PathEntry, place: str) -> PathEntry:
+        """The entry as conda-meta has it: of a link, the digest is that of its target's name."""
+        if target := self._contents.links.get(entry.path):
+            in_prefix = hashlib.sha256(target.encode()).hexdigest()
+            return PathEntry(place, entry.path_type, entry.sha256, in_prefix, entry.size_in_bytes)
+        mode, placeholder = entry.file_mode, entry.prefix_placeholder
+        if placeholder:
+            mode = mode or "text"
+        return PathEntry(
+            place,
+            entry.path_type,
+            entry.sha256,
+            None,
+            entry.size_in_bytes,
+            mode if placeholder else None,
+            placeholder,
+        )
+
+    def _write(self, path: str, data: bytes, *, executable: bool) -> None:
+        target = self._tree / path
+        target.write_bytes(data)
+        target.chmod(0o555 if executable else 0o444)
+        self._entries.append(Entry(path, len(data), executable, blake3(data).digest()))
+
+
+def _of_launcher(path: str, data: bytes) -> PathEntry:
+    return PathEntry(path, "unix_python_entry_point", hashlib.sha256(data).hexdigest(), None, len(data))

@@ -1,0 +1,134 @@
+"""What a conda package says of itself, held against what was unpacked, and where each file goes (CEP 34, CEP 20).
+
+Pure but for reading the three documents under `info/`. Invariant: of a `Package` every path is one that was unpacked,
+with the size and sha256 that paths.json promises, and no two of them are installed as one. Files that paths.json does
+not list are not installed, as with every conda client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from envagent.materialize import scripts
+from envagent.materialize.layout import BIN, site_packages
+from envagent.materialize.member import Damaged
+from envagent.materialize.paths import fault
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+    from pathlib import Path
+
+    from envagent.materialize.conda_archive import Contents
+
+
+class PathEntry(msgspec.Struct, omit_defaults=True, rename={"path": "_path"}):
+    """An entry of paths.json, and of `paths_data` in conda-meta. Sizes are in bytes, digests hexadecimal."""
+
+    path: str
+    path_type: str
+    sha256: str | None = None
+    sha256_in_prefix: str | None = None
+    size_in_bytes: int | None = None
+    file_mode: Literal["text", "binary"] | None = None
+    prefix_placeholder: str | None = None
+
+
+class _Paths(msgspec.Struct):
+    paths: list[PathEntry]
+
+
+class _Noarch(msgspec.Struct):
+    entry_points: list[str] = []
+
+
+class _Link(msgspec.Struct):
+    noarch: _Noarch = msgspec.field(default_factory=_Noarch)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that may be installed. `index` is its index.json; `installed` pairs each path with its place.
+
+    Directories are entries of the type "directory".
+    """
+
+    index: dict[str, Any]
+    installed: tuple[tuple[PathEntry, str], ...]
+    entry_points: tuple[EntryPoint, ...]
+
+
+def read_package(root: Path, contents: Contents, *, stem: str, library: str) -> Package:
+    """Read and check the metadata of the package `stem`, unpacked in `root`, for a Python's `library` directory.
+
+    Raises Damaged; OSError passes.
+    """
+    index = _document(root, contents, "index.json", dict[str, Any])
+    own = "-".join(str(index.get(name)) for name in ("name", "version", "build"))
+    if own != stem:
+        raise Damaged(f"inside it calls itself {own}")
+    is_python = index.get("noarch") == "python"
+    if is_python and not library:
+        raise Damaged("it is a noarch Python package, and the environment has no Python")
+    entries = _document(root, contents, "paths.json", _Paths).paths
+    for entry in entries:
+        _check(entry, contents)
+    link = _document(root, contents, "link.json", _Link) if is_python and "info/link.json" in contents.files else None
+    points = _entry_points(link) if link else ()
+    installed = tuple((entry, _place(entry.path, library) if is_python else entry.path) for entry in entries)
+    _check_unique([*(place for _, place in installed), *(f"{BIN}/{point.name}" for point in points)])
+    return Package(index, installed, points)
+
+
+def _document(root: Path, contents: Contents, name: str, kind: type[Any]) -> Any:  # noqa: ANN401  # of the kind
+    if f"info/{name}" not in contents.files:
+        raise Damaged(f"it has no info/{name}")
+    try:
+        return msgspec.json.decode((root / "info" / name).read_bytes(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"its info/{name} is not understood ({error})") from None
+
+
+def _check(entry: PathEntry, contents: Contents) -> None:
+    """That what was unpacked is what the entry says."""
+    if problem := fault(entry.path):
+        raise Damaged(f"paths.json: {entry.path!r} {problem}")
+    if entry.path_type == "directory":
+        return
+    if entry.path_type not in {"hardlink", "softlink"}:
+        raise Damaged(f"paths.json says that {entry.path} is a {entry.path_type!r}")
+    if entry.path_type == "softlink":
+        if entry.path not in contents.links:
+            raise Damaged(f"paths.json lists the link {entry.path}, which is not in the archive")
+        return
+    file = contents.files.get(entry.path)
+    if file is None:
+        raise Damaged(f"paths.json lists {entry.path}, which is not in the archive")
+    if entry.size_in_bytes not in {None, file.size} or entry.sha256 not in {None, file.sha256.hex()}:
+        raise Damaged(f"{entry.path} is not the file that paths.json promises (its size or sha256 is another)")
+
+
+def _entry_points(link: _Link) -> tuple[EntryPoint, ...]:
+    section = "".join(f"{declared}\n" for declared in link.noarch.entry_points)
+    try:
+        return scripts.entry_points(f"[console_scripts]\n{section}".encode())
+    except ValueError as problem:
+        raise Damaged(str(problem)) from None
+
+
+def _place(path: str, library: str) -> str:
+    """Where a file of a noarch Python package goes (CEP 20)."""
+    top, _, rest = path.partition("/")
+    if top == "site-packages":
+        return f"{site_packages(library)}/{rest}"
+    return f"{BIN}/{rest}" if top == "python-scripts" else path
+
+
+def _check_unique(places: list[str]) -> None:
+    seen = set()
+    for place in places:
+        if place in seen:
+            raise Damaged(f"two of its files would be installed as {place}")
+        seen.add(place)
