@@ -2,11 +2,13 @@
 
 Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 it failed on this machine, 2 the command line asks for what
 cannot be done, 3 an input (lock, wheel, package) was refused. What can be asked is in table.py, and nothing but the
-module of the command that is called is imported: a start costs little more than Python's own.
+module of the command that is called is imported. What was asked and answered before is answered from a note
+(recall.py), which imports not even the table.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,10 +24,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         sys.stdout.write(f"envagent {__version__}\n")
         return 0
-    return _run(words)
+    if words[:1] in (["materialize"], ["run"]) and (code := _at_once(*words)) is not None:
+        return code
+    return _the_long_way(words)
 
 
-def _run(words: list[str]) -> int:
+def _at_once(command: str, *words: str) -> int | None:
+    """Answer from a note; None where there is none."""
+    from envagent.recall import recalled  # noqa: PLC0415  # two commands need it
+
+    end = words.index("--") if "--" in words else len(words)
+    if (command == "run") != bool(words[end + 1 :]):
+        return None
+    answer = recalled(command, words[:end], os.environ)
+    if answer is None:
+        return None
+    if command == "run":
+        from envagent.activation import enter  # noqa: PLC0415  # one command needs it
+
+        return enter(answer.prefix, words[end + 1 :], os.environ)
+    sys.stdout.write((answer.json if "--json" in words else answer.prefix) + "\n")
+    return 0
+
+
+def _the_long_way(words: list[str]) -> int:
     from envagent.errors import EnvagentError  # noqa: PLC0415  # what is answered without it starts faster
     from envagent.table import called, parser  # noqa: PLC0415
 

@@ -2,38 +2,41 @@
 
 Every setting has a flag, a variable ENVAGENT_<NAME> and a key in the TOML file: `--config`, else ENVAGENT_CONFIG,
 else `$XDG_CONFIG_HOME/envagent/config.toml` where there is one. A mistake is refused with the place it stands in.
-Secrets are no settings: the proxy's URL may not carry any.
+Secrets are named by reference only (env:NAME or file:PATH), and have no flag.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from envagent.errors import UsageError
+from envagent.places import CONFIG_VARIABLE, config_file, data_directory
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
 
 LINK_MODES = ("hardlink", "reflink", "copy")
-PREFIX = "ENVAGENT_"
-FILE_VARIABLE = "ENVAGENT_CONFIG"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`proxy` is the origin of an envproxy, "" for none; `proxy_fallback` allows upstream URLs when it is down."""
+    """`proxy` is the origin of an envproxy, "" for none, and `proxy_token` what it wants to see.
+
+    `proxy_fallback` allows upstream URLs beside it.
+    """
 
     data: Path
     proxy: str = ""
     proxy_fallback: bool = True
     link_mode: str = "hardlink"
     bytecode: bool = True
+    proxy_token: str = field(default="", repr=False)
 
     @property
     def store(self) -> Path:
@@ -56,6 +59,7 @@ class _Written(NamedTuple):
 
     value: object
     where: str
+    environ: Mapping[str, str]
 
 
 def config_of(args: Namespace) -> Config:
@@ -70,24 +74,19 @@ def config_of(args: Namespace) -> Config:
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str | None = None) -> Config:
     """The configuration of these flags and variables, and of the file that they name. Raises UsageError."""
-    written = {name: _Written(value, f"--{name}") for name, value in flags.items()}
+    written = {name: _Written(value, f"--{name}", environ) for name, value in flags.items()}
     for name in _READERS:
-        variable = PREFIX + name.upper().replace("-", "_")
+        variable = "ENVAGENT_" + name.upper().replace("-", "_")
         if variable in environ:
-            written.setdefault(name, _Written(environ[variable], variable))
-    path = Path(file or environ.get(FILE_VARIABLE) or _home(environ, "XDG_CONFIG_HOME", ".config") / "config.toml")
-    for name, value in _document(path, must_exist=bool(file or environ.get(FILE_VARIABLE))).items():
+            written.setdefault(name, _Written(environ[variable], variable, environ))
+    told = file or environ.get(CONFIG_VARIABLE)
+    path = Path(told or config_file(environ))
+    for name, value in _document(path, must_exist=bool(told)).items():
         if name not in _READERS:
             raise UsageError(f"{path}: {name} is no setting", hint=f"settings are {', '.join(_READERS)}")
-        written.setdefault(name, _Written(value, f"{path}: {name}"))
+        written.setdefault(name, _Written(value, f"{path}: {name}", environ))
     settings = {name.replace("-", "_"): _READERS[name](setting) for name, setting in written.items()}
-    return Config(**{"data": _home(environ, "XDG_DATA_HOME", ".local/share"), **settings})
-
-
-def _home(environ: Mapping[str, str], variable: str, below: str) -> Path:
-    """The agent's directory of one kind (XDG base directories; relative ones count as not set)."""
-    told = Path(environ.get(variable, ""))
-    return (told if told.is_absolute() else Path(environ.get("HOME", "~")).expanduser() / below) / "envagent"
+    return Config(**{"data": Path(data_directory(environ)), **settings})
 
 
 def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -122,6 +121,16 @@ def _origin(written: _Written) -> str:
     return text.rstrip("/")
 
 
+def _secret(written: _Written) -> str:
+    """What env:NAME or file:PATH refers to; never shown."""
+    from envproxy.kinds import SECRET, BadValueError, Surroundings  # noqa: PLC0415  # few have one
+
+    try:
+        return SECRET.read(written.value, Surroundings(written.environ, Path())).reveal()
+    except BadValueError as error:
+        raise UsageError(f"{written.where} {error.rule}", hint=error.hint) from None
+
+
 def _switch(written: _Written) -> bool:
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if isinstance(written.value, bool):
@@ -140,6 +149,7 @@ def _link_mode(written: _Written) -> str:
 _READERS: dict[str, Callable[[_Written], Any]] = {
     "data": _path,
     "proxy": _origin,
+    "proxy-token": _secret,
     "proxy-fallback": _switch,
     "link-mode": _link_mode,
     "bytecode": _switch,

@@ -48,7 +48,7 @@ def environments(store: Path) -> Iterator[Made]:
         prefix = Path(reference.path)
         if ready := read_ready(prefix):
             size = sum(Manifest.read(manifest_path(prefix, part)).size for part in [*ready.parts, *ready.bytecode])
-            yield Made(reference.path, len(ready.parts), size, references.used(reference))
+            yield Made(reference.path, len(ready.parts), size, references.place(prefix).stat().st_mtime)
 
 
 def _document(made: Made) -> dict[str, object]:

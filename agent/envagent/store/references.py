@@ -7,6 +7,7 @@ reference. A lease ends by its time. Both are one small file each, replaced by r
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -59,9 +60,13 @@ class References:
             else:
                 path.unlink(missing_ok=True)
 
-    def used(self, reference: PrefixReference) -> float:
-        """When the prefix was last made or asked for (seconds since the epoch): the mtime of its file."""
-        return (self._prefixes / _name(reference.path)).stat().st_mtime
+    def place(self, prefix: Path) -> Path:
+        """The file that notes the prefix; its mtime is when the prefix was last made or asked for."""
+        return self._prefixes / _name(str(prefix))
+
+    def touch(self, prefix: Path) -> None:
+        """The prefix is asked for now."""
+        os.utime(self.place(prefix))
 
     def keys(self, *, now: float) -> set[str]:
         """Every tree that a prefix or a lease wants kept; `now` in seconds since the epoch."""

@@ -1,0 +1,129 @@
+"""The same lock again: answered from a note, before anything is imported that an answer does not need.
+
+A note says which prefix a lock file led to. Its name is a digest of everything that decided it: the bytes of the
+file, the environment, the target, the prefix that was named, this envagent's version and this boot of the machine. It
+holds as long as the mark of the prefix and its interpreter are the very files that they were. Whatever is unusual (a
+flag that is not known here, a file that cannot be read) is no answer, and the long way is taken; so a note may be
+lost at any time, and says nothing that the long way would not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, config_file, data_directory
+from envproxy import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_VALUED = {"--env", "--target", "--prefix", "--data", "--config", "--proxy", "--link-mode"}
+_SWITCHES = {"--no-proxy-fallback", "--no-bytecode"}
+FLAGS = {
+    "materialize": (_VALUED, _SWITCHES | {"--json"}),
+    "run": (_VALUED | {"--lock"}, _SWITCHES),
+}
+"""The commands that are answered from notes: their flags with a value, and those without."""
+
+_MARK = ".envmesh/ready.json"
+_BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+class Question:
+    """What was asked, as the long way also sees it: a lock file's bytes, and names that are empty if not given."""
+
+    def __init__(self, lock: bytes, *, env: str, target: str, prefix: str) -> None:
+        self._said = (hashlib.sha256(lock).hexdigest(), env, target, prefix and os.path.abspath(prefix))
+
+    def note(self, data: str) -> str:
+        """The file below the data directory that has the answer, or will."""
+        said = "\0".join([__version__, _read(_BOOT).decode(), *self._said])
+        return f"{data}/answers/{hashlib.sha256(said.encode(errors='surrogateescape')).hexdigest()}"
+
+
+class Answer:
+    """A prefix; what `--json` prints of it; and `used`, the file whose mtime says when it was last asked for."""
+
+    def __init__(self, prefix: str, json: str, used: str) -> None:
+        self.prefix = prefix
+        self.json = json
+        self.used = used
+
+    def write(self, note: str) -> None:
+        """Note it. Raises OSError."""
+        os.makedirs(os.path.dirname(note), exist_ok=True)
+        fresh = f"{note}.{os.getpid()}"
+        with open(fresh, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write("\n".join([self.prefix, self.used, self.json, *_witnesses(self.prefix)]))
+        os.replace(fresh, note)
+
+
+def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> Answer | None:
+    """The answer to `envagent <command> <words>`, None where there is no note that still holds."""
+    flags = flags_of(command, words)
+    if "lock" not in flags:
+        return None
+    names = {name: flags.get(name, "") for name in ("env", "target", "prefix")}
+    try:
+        answer = _noted(Question(_read(flags["lock"]), **names).note(_data(flags, environ)))
+        if answer:
+            os.utime(answer.used)
+    except (OSError, ValueError):
+        return None
+    return answer
+
+
+def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
+    """The values of the flags by their names, the lock file's among them; none at all where a word is not known."""
+    valued, switches = FLAGS[command]
+    found: dict[str, str] = {}
+    waiting = iter(words)
+    for word in waiting:
+        flag, equals, value = word.partition("=")
+        if flag in valued:
+            found[flag[2:]] = value if equals else next(waiting, "")
+        elif word in switches:
+            found[word[2:]] = word
+        elif word.startswith("-") or "lock" in found:
+            return {}
+        else:
+            found["lock"] = word
+    return found if all(found.values()) else {}
+
+
+def _data(flags: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """The data directory, by the rules of config.py. Raises OSError, ValueError where those refuse."""
+    if told := flags.get("data") or environ.get(DATA_VARIABLE):
+        return os.path.expanduser(told)
+    try:
+        text = _read(flags.get("config") or environ.get(CONFIG_VARIABLE) or config_file(environ)).decode()
+    except FileNotFoundError:
+        return data_directory(environ)
+    import tomllib  # noqa: PLC0415  # only where there is such a file
+
+    return os.path.expanduser(str(tomllib.loads(text).get("data", data_directory(environ))))
+
+
+def _noted(note: str) -> Answer | None:
+    prefix, used, json, *witnesses = _read(note).decode(errors="surrogateescape").split("\n")
+    return Answer(prefix, json, used) if witnesses == _witnesses(prefix) else None
+
+
+def _witnesses(prefix: str) -> list[str]:
+    """The files that must be what they were: inode, size and time of the last change of each that there is."""
+    return [_identity(f"{prefix}/{path}") for path in (_MARK, "bin/python")]
+
+
+def _identity(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
