@@ -31,6 +31,9 @@ from .engine.evict import Evictor, Limits
 from .engine.flights import Flights, Tasks
 from .engine.store import BlobStore
 from .engine.upstream import Upstream
+from .files.assemble import assemble as assemble_files
+from .files.collection import Collection
+from .files.routes import FilesRoutes
 from .logs import LineBuffer
 from .metrics import Metrics, watch_loop_lag
 from .middleware import AccessLog, observe
@@ -75,6 +78,7 @@ class Parts:
     indexes: dict[str, Index]
     listings: dict[str, Listing]
     conda: Conda
+    collections: dict[str, Collection]
     state: State
 
 
@@ -107,6 +111,7 @@ def build(
     UploadRoutes(parts.indexes, gate, parts.artifacts, parts.catalog, parts.shelf, clock=clock).add_to(app)
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     CondaUploadRoutes(parts.conda.hosted, gate, parts.artifacts, parts.catalog, clock=clock).add_to(app)
+    FilesRoutes(parts.collections, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     OriginRoutes(config, parts.indexes).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
@@ -135,7 +140,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     )
     upstreams: list[Upstream] = []
     sources: dict[str, Source] = {name: HostedSource(name, catalog, clock=clock) for name in config.pypi.hosted}
-    login = logins_of([*config.pypi.upstreams.values(), *config.conda.channels.values()])
+    login = logins_of([*config.pypi.upstreams.values(), *config.conda.channels.values(), *config.files.values()])
 
     def connect(site: UpstreamConfig) -> Upstream:
         upstreams.append(
@@ -178,8 +183,9 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock)
     conda = assemble_conda(config.conda, engine)
     return Parts(
-        config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, listings, conda, State()
-    )
+        config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, listings, conda,
+        assemble_files(config.files, engine), State(),
+    )  # fmt: skip
 
 
 def _index(
@@ -256,6 +262,8 @@ async def _look_once(parts: Parts) -> None:
         parts.shelf.forget()
         parts.files.forget()
         parts.conda.forget()
+        for collection in parts.collections.values():
+            collection.changing.forget()
     totals = await parts.catalog.totals()
     parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
     parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))

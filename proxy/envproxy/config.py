@@ -141,6 +141,28 @@ class UpstreamConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesConfig(UpstreamConfig):
+    """Files of any kind below one URL, each pinned to its SHA-256, but those that may change."""
+
+    url: str = required(
+        "url", kinds.URL, "what their paths are below; built in for `python` and `python-build-standalone`"
+    )
+    fresh_for_s: int = key(
+        "fresh-for", kinds.DURATION, "10m", "how long a file that may change is fresh, without Cache-Control"
+    )
+    checksums: str = key(
+        "checksums",
+        kinds.TEXT,
+        "",
+        "what upstream calls the SHA-256 sums beside its files: `SHA256SUMS`, or with `{name}`, `{name}.sha256`",
+    )
+    changing: tuple[str, ...] = key(
+        "changing", kinds.RULES, "", "patterns of paths that may change (`*` crosses slashes); checksums may anyway"
+    )
+    pins: tuple[tuple[str, str], ...] = key("pins", kinds.PINS, "", "path to the SHA-256 that the file must have")
+
+
+@dataclass(frozen=True, slots=True)
 class HostedConfig:
     """A private index whose files are uploaded here."""
 
@@ -272,6 +294,7 @@ class Config:
     auth: AuthConfig = section(AuthConfig)
     pypi: PypiConfig = section(PypiConfig)
     conda: CondaConfig = section(CondaConfig)
+    files: Mapping[str, FilesConfig] = named(FilesConfig, MappingProxyType)
 
 
 KEYS: tuple[Key, ...] = tuple(keys_of(Config))
@@ -339,6 +362,14 @@ def _built_in() -> dict[str, object]:
             "indexes": {"main": {"sources": ["pypi"]}},
         },
         "conda": {"channels": {"conda-forge": {"url": "https://conda.anaconda.org/conda-forge"}}},
+        "files": {
+            "python": {"url": "https://www.python.org/ftp/python/"},
+            "python-build-standalone": {
+                "url": "https://github.com/astral-sh/python-build-standalone/releases/",
+                "checksums": "SHA256SUMS",
+                "changing": ["latest/*"],
+            },
+        },
     }
 
 
@@ -363,6 +394,8 @@ def _contradictions(config: Config, settings: Settings) -> Iterator[Problem]:
         yield from _credential_problems((*_CHANNELS, channel.name), channel.netrc, settings)
         if channel.name in config.conda.hosted:
             yield Problem(f"conda.hosted.{channel.name}", "is also the name of a channel", "choose another name")
+    for files in config.files.values():
+        yield from _credential_problems(("files", files.name), files.netrc, settings)
     for name in config.pypi.hosted:
         if name in config.pypi.upstreams:
             yield Problem(f"pypi.hosted.{name}", "is also the name of an upstream", "choose another name")

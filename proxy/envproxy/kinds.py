@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]/\s]+)):(?P<port>[0-9]{1,5})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _REFERENCE = re.compile(r"(env|file):(.+)")
 # The comma inside a version specifier ("pandas>=2,<3") does not end an item.
 _ITEM_END = re.compile(r",(?!\s*[<>=!~])")
@@ -273,6 +274,21 @@ def owners(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
+def pins(value: object) -> tuple[tuple[str, str], ...]:
+    """(path, SHA-256) pairs, from a table or from text: "3.11.7/Python-3.11.7.tgz=<hex>,other=<hex>"."""
+    found: object = value
+    if isinstance(value, str):
+        found = {path.strip(): pin.strip() for path, _, pin in (item.partition("=") for item in items(value))}
+    if not isinstance(found, dict):
+        raise BadValueError("must map paths to their SHA-256", hint='such as "3.11.7/Python-3.11.7.tgz" = "<hex>"')
+    for path, pin in found.items():
+        if not isinstance(pin, str) or not _SHA256.fullmatch(pin):
+            raise BadValueError(f"has no SHA-256 in lower-case hex for {path!r}", shown=False)
+        if {"", ".", ".."}.intersection(path.split("/")):
+            raise BadValueError(f"has {path!r}, which is not the path of a file below the url", shown=False)
+    return tuple(found.items())
+
+
 def choice(*allowed: str) -> Kind[str]:
     """The kind of one word out of a closed set."""
 
@@ -346,6 +362,7 @@ INSTANT = _pure("date-time", instant)
 MIRRORS: Kind[tuple[str, ...]] = _pure("list of URLs or directories", mirrors, blank=())
 NAMES: Kind[tuple[str, ...]] = _pure("list of names", names, blank=())
 OWNERS = _pure("table", owners)
+PINS = _pure("table", pins)
 RULES = _pure("list of rules", items)
 SECRET = Kind("secret", secret)
 SIZE = _pure("size", size)

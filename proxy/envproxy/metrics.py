@@ -31,7 +31,7 @@ from envproxy.tallies import BUCKETS, HttpTallies
 
 Metric = TypeVar("Metric", bound=MetricWrapperBase)
 
-ECOSYSTEMS: Final = ("pypi", "conda")
+ECOSYSTEMS: Final = ("pypi", "conda", "files")
 KINDS: Final = ("index", "metadata", "artifact")
 RESULTS: Final = ("hit", "miss", "revalidated", "stale", "bypass", "negative")
 OUTCOMES: Final = ("ok", "not_modified", "4xx", "5xx", "timeout", "connect", "bad_body", "breaker_open")

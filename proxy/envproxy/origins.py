@@ -1,6 +1,6 @@
 """Where upstream things come from: what a client needs to write a lock that works without this proxy.
 
-    /api/origins                         the upstream URLs of every index and channel
+    /api/origins                         the upstream URLs of every index, channel and collection of files
     /pypi/<index>/origins/<project>/     the upstream URL of every file on a project's page
 
 A lock names files by their upstream's own URLs, but pages served here link to this proxy. Invariant: no URL that goes
@@ -40,7 +40,7 @@ class OriginRoutes:
         app.router.add_get("/pypi/{index}/origins/{project}/", self.project, name="origins.project")
 
     async def all(self, _request: web.Request) -> web.Response:
-        """Indexes and channels by name, with the URLs of their upstreams in order."""
+        """Indexes, channels and collections of files by name, with the URLs of their upstreams in order."""
         return _json(self._origins)
 
     async def project(self, request: web.Request) -> web.Response:
@@ -71,6 +71,7 @@ def origins(config: Config) -> dict[str, dict[str, list[str]]]:
             **{name: _public(channel.url) for name, channel in config.conda.channels.items()},
             **{name: [] for name in config.conda.hosted},
         },
+        "files": {name: _public([files.url]) for name, files in config.files.items()},
     }
 
 

@@ -110,6 +110,21 @@ EVERY_KEY = {
     "conda.channels.gamma.url": ("http://gamma.example.org/", "url", ("http://gamma.example.org/",)),
     "conda.channels.gamma.bearer": ("file:bearer", "bearer", "b-secret"),
     "conda.hosted.house.description": ("House", "description", "House"),
+    "files.tools.url": ("https://tools.example.org", "url", "https://tools.example.org/"),
+    "files.tools.username": ("ci", "username", "ci"),
+    "files.tools.password": ("env:PASSWORD", "password", "p-secret"),
+    "files.tools.netrc": ("false", "netrc", False),
+    "files.tools.ca-file": ("ca.pem", "ca_file", Path("ca.pem")),
+    "files.tools.fresh-for": ("1m", "fresh_for_s", 60),
+    "files.tools.connect-timeout": ("0.5s", "connect_timeout_s", 0.5),
+    "files.tools.read-timeout": ("60", "read_timeout_s", 60.0),
+    "files.tools.max-connections": ("5", "max_connections", 5),
+    "files.tools.forbidden-is-absent": ("true", "forbidden_is_absent", True),
+    "files.tools.checksums": ("{name}.sha256", "checksums", "{name}.sha256"),
+    "files.tools.changing": ("latest/*, *.json", "changing", ("latest/*", "*.json")),
+    "files.tools.pins": (f"1.0/a.tgz={'a' * 64}", "pins", (("1.0/a.tgz", "a" * 64),)),
+    "files.more.url": ("https://more.example.org/", "url", "https://more.example.org/"),
+    "files.more.bearer": ("file:bearer", "bearer", "b-secret"),
 }
 
 
@@ -123,7 +138,9 @@ def value_at(config: Config, key: str, attribute: str) -> object:
 
 
 def test_the_table_above_has_every_key():
-    generic = {re.sub(r"(tokens|upstreams|hosted|indexes|channels)\.\w+", r"\1.<name>", key) for key in EVERY_KEY}
+    generic = {
+        re.sub(r"(tokens|upstreams|hosted|indexes|channels|files)\.\w+", r"\1.<name>", key) for key in EVERY_KEY
+    }
 
     assert generic == {key.path for key in KEYS}
 

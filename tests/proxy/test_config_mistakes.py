@@ -219,6 +219,25 @@ ONE_MISTAKE = {
         "must map",
         "corp-*",
     ),
+    "pins that are no table": ("files.python.pins = ['a']", "files.python.pins", "must map paths to their", "<hex>"),
+    "a pin that is no digest": (
+        "files.python.pins = {'a/b.tgz' = 'ABC'}",
+        "files.python.pins",
+        "has no SHA-256 in lower-case hex for 'a/b.tgz'",
+        "",
+    ),
+    "a pin of what is not below the url": (
+        f"files.python.pins = {{'../b.tgz' = '{'a' * 64}'}}",
+        "files.python.pins",
+        "has '../b.tgz', which is not the path of a file",
+        "",
+    ),
+    "two credentials for files": (
+        "[files.python]\nnetrc = true\nbearer = 'env:SET'",
+        "files.python.bearer",
+        "is set, but so is netrc",
+        "keep one kind of credential",
+    ),
     "freeze without offset": (
         "pypi.indexes.main.policy.freeze = 2026-01-31T00:00:00",
         "pypi.indexes.main.policy.freeze",

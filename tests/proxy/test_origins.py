@@ -56,6 +56,10 @@ async def test_names_lead_to_the_urls_of_upstreams_without_their_credentials(
             "lab": ["https://conda.example.org/lab/"],
             "own": [],
         },
+        "files": {
+            "python": ["https://www.python.org/ftp/python/"],
+            "python-build-standalone": ["https://github.com/astral-sh/python-build-standalone/releases/"],
+        },
     }
 
 

@@ -103,6 +103,19 @@ class Catalog(Blobs, Hosted, Channels):
         )  # fmt: skip
         return None if row is None else Artifact(*row)
 
+    async def first_artifact(self, source: str, project: str, filename: str) -> Artifact | None:
+        """The file as it was seen first."""
+        row = await self._row(
+            f"{_ARTIFACTS} AND filename = ?3 ORDER BY first_seen, rowid LIMIT 1", source, project, filename
+        )
+        return None if row is None else Artifact(*row)
+
+    async def find_digest(self, source: str, sha256: str) -> Artifact | None:
+        """The file of a source that has this digest, under the name that it was seen with first."""
+        sql = f"{_ARTIFACT} WHERE source = ? AND sha256 = ? ORDER BY first_seen, rowid LIMIT 1"
+        row = await self._row(sql, source, sha256)
+        return None if row is None else Artifact(*row)
+
     async def add_artifact(self, artifact: Artifact) -> None:
         """Remember a file. Of one already known only the URL changes, and an upload time that was missing."""
         await self._write(

@@ -1,0 +1,39 @@
+"""Puts the files face together: every collection of the configuration, in dependency order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envproxy.conda.assemble import Engine
+from envproxy.conda.files import ChannelFiles, Shelved
+from envproxy.conda.mirrors import Mirror, Mirrors
+from envproxy.config import FilesConfig
+from envproxy.engine.flights import Flights
+
+from .changing import Changing
+from .collection import Collection
+
+LIMIT_BYTES = 1_000_000_000  # of a file that may change
+
+
+def assemble(config: Mapping[str, FilesConfig], engine: Engine) -> dict[str, Collection]:
+    """Every collection by its name."""
+    return {name: _collection(one, engine) for name, one in config.items()}
+
+
+def _collection(config: FilesConfig, engine: Engine) -> Collection:
+    upstream = engine.connect(config)
+    reporter, clock = engine.reporter, engine.clock
+    files = ChannelFiles(
+        f"files/{config.name}",
+        Mirrors([Mirror(upstream, config.url)]),
+        engine.artifacts,
+        engine.store,
+        engine.catalog,
+        fresh_for_s=config.fresh_for_s,
+        limit_bytes=LIMIT_BYTES,
+        clock=clock,
+    )
+    flights = Flights[str, Shelved](engine.tasks, reporter, name="file")
+    changing = Changing(config.name, files, flights, engine.artifacts, reporter=reporter, clock=clock)
+    return Collection(config, upstream, changing, engine.artifacts, engine.catalog, clock=clock)
