@@ -66,6 +66,8 @@ class ServiceRoutes:
             return "starting"
         if self._state.draining:
             return "draining"
+        if self._catalog.damaged:
+            return "the catalog is damaged: a restart makes it anew and takes back uploads"
         try:
             await self._catalog.totals()
             partial = await asyncio.to_thread(self._store.create_partial)

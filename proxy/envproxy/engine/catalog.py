@@ -15,8 +15,8 @@ from typing import Literal
 import zstandard
 
 from .blobs import BlobKind, BlobRow, Blobs, Pin
-from .channels import Channels
-from .hosted import Hosted, HostedFile
+from .channels import Channels, PackageKept
+from .hosted import FileDeleted, FileKept, Hosted, HostedFile
 
 FILENAME = "catalog.sqlite"
 """What the catalog is called in the data directory."""
@@ -72,6 +72,8 @@ class Sidecar:
 
 class Catalog(Blobs, Hosted, Channels):
     """The tables `pages`, `artifacts` and `sidecars`, and those of its bases: the whole file."""
+
+    KINDS = FileKept | FileDeleted | PackageKept
 
     async def load_page(self, source: str, project: str) -> Page | None:
         """What the source last said of the project, if it was ever asked."""

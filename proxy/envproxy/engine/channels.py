@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 from envproxy.errors import Conflict
 
-from .database import Database, Row
+from .database import Row
+from .ledger import Entry, Recorded
 
 Line = Literal["relayed", "made"]
 
@@ -88,7 +89,19 @@ class HostedPackage:
     yanked: bool
 
 
-class Channels(Database):
+class PackageKept(Entry, frozen=True, tag="package"):
+    """A package was published, yanked or deleted: it now is as `package` and `deleted` say."""
+
+    package: HostedPackage
+    deleted: bool = False
+
+    def redo(self, connection: sqlite3.Connection) -> None:
+        """See `Entry`."""
+        sql = _insert("hosted_packages", f"{_PACKAGE}, deleted")
+        connection.execute(sql, (*astuple(self.package), self.deleted))
+
+
+class Channels(Recorded):
     """The tables `channel_files`, `generations`, `old_shards` and `hosted_packages`."""
 
     async def load_channel_file(self, channel: str, path: str) -> ChannelFile | None:
@@ -128,7 +141,7 @@ class Channels(Database):
 
         Raises Conflict if the name stands, or once stood, for other bytes.
         """
-        return await self._transaction(lambda connection: _add_package(connection, package))
+        return await self._transaction(lambda connection: self._add_package(connection, package))
 
     async def packages_of(self, channel: str, subdir: str) -> list[HostedPackage]:
         """The packages of a hosted subdir, by filename."""
@@ -148,13 +161,41 @@ class Channels(Database):
 
     async def yank_package(self, channel: str, subdir: str, filename: str) -> bool:
         """List the package as removed; False if there is none."""
-        sql = f"UPDATE hosted_packages SET yanked = 1 {_THIS_ONE}"  # noqa: S608
-        return await self._write(sql, channel, subdir, filename) > 0
+        return await self._transaction(
+            lambda connection: self._change_package(connection, (channel, subdir, filename), yanked=True)
+        )
 
     async def delete_package(self, channel: str, subdir: str, filename: str) -> bool:
         """Take the package away; its name stays taken. False if there is none."""
-        sql = f"UPDATE hosted_packages SET deleted = 1 {_THIS_ONE}"  # noqa: S608
-        return await self._write(sql, channel, subdir, filename) > 0
+        return await self._transaction(
+            lambda connection: self._change_package(connection, (channel, subdir, filename), deleted=True)
+        )
+
+    def _add_package(self, connection: sqlite3.Connection, package: HostedPackage) -> bool:
+        if _is_published(connection, package):
+            return False
+        self._enter(connection, PackageKept(package))
+        return True
+
+    def _change_package(
+        self,
+        connection: sqlite3.Connection,
+        key: tuple[str, str, str],
+        *,
+        yanked: bool = False,
+        deleted: bool = False,
+    ) -> bool:
+        row = connection.execute(f"{_PACKAGES} {_THIS_ONE}", key).fetchone()
+        if row is None:
+            return False
+        package = _package(row)
+        self._enter(connection, PackageKept(replace(package, yanked=yanked or package.yanked), deleted))
+        return True
+
+    def _standing(self, connection: sqlite3.Connection) -> Iterator[Entry]:
+        yield from super()._standing(connection)
+        for *row, deleted in connection.execute(f"SELECT {_PACKAGE}, deleted FROM hosted_packages"):  # noqa: S608
+            yield PackageKept(_package(tuple(row)), bool(deleted))
 
 
 _FILE = "channel, path, state, sha256, server, etag, last_modified, checked_at, fresh_until"
@@ -199,19 +240,16 @@ def _replace(
     return [sha256 for (sha256,) in connection.execute(_UNUSED, (json.dumps(replaced),))]
 
 
-def _add_package(connection: sqlite3.Connection, package: HostedPackage) -> bool:
-    key = (package.channel, package.subdir, package.filename)
+def _is_published(connection: sqlite3.Connection, package: HostedPackage) -> bool:
+    """Whether these bytes are there under this name. Raises Conflict if it stands, or once stood, for others."""
     sql = "SELECT sha256, deleted FROM hosted_packages WHERE channel = ? AND subdir = ? AND filename = ?"
-    found = connection.execute(sql, key).fetchone()
+    found = connection.execute(sql, (package.channel, package.subdir, package.filename)).fetchone()
     if found is not None and found[0] != package.sha256:
         raise Conflict(
             f"{package.filename} stands for other bytes in {package.channel}/{package.subdir}",
             hint="a published name keeps its meaning: raise the build number",
         )
-    if found is not None and not found[1]:
-        return False
-    connection.execute(_insert("hosted_packages", _PACKAGE), astuple(package))
-    return True
+    return found is not None and not found[1]
 
 
 def _package(row: Row) -> HostedPackage:

@@ -2,8 +2,11 @@
 
 WAL with synchronous=NORMAL: a crash of the process loses nothing, a crash of the machine at most the last moments,
 and never the consistency of the file. Several processes may open it; `changes_elsewhere` tells one of the writes of
-others. A file that is no longer a database is moved aside and replaced, for a cache must start. Knows no table by its
-meaning.
+others. Knows no table by its meaning.
+
+A file that is damaged is moved aside, never deleted, and replaced, for a cache must start: at once when it cannot be
+opened, else, since most pages of a large file are seldom read, at the next start after the damage was met. It is left
+where it is while another process has it open.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar
 
 from envproxy.errors import ConfigError, Problem
 
@@ -30,8 +33,10 @@ Row = tuple[Any, ...]
 BUSY_TIMEOUT_S = 10.0  # another process may hold the write lock for a batch, never for long
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-_LOST = """the catalog %s is corrupt (%s): starting with an empty one.
-hint: pages and metadata come back by themselves, pins and uploaded files do not: try `sqlite3 %s .recover`"""
+_LOST = """the catalog %s is corrupt (%s): starting with a new one, the old one is %s.
+hint: pages and metadata come back by themselves, uploads from the ledger, pins do not: try `sqlite3 %s .recover`"""
+_DAMAGED = """the catalog %s is corrupt (%s): restart envproxy.
+hint: it will start with a new one, take back uploads from the ledger, and keep this one beside it"""
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +47,10 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_new = False  # made by this open: blobs of an earlier life, if any, are to be adopted
+        self.damaged = False  # a read or a write met corruption: the next start makes a new file
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog")
         self._connection: sqlite3.Connection  # used by that thread alone
+        self._presence: TextIO  # its lock tells others that we have the file open
         self._data_version = 0
 
     def __repr__(self) -> str:
@@ -62,7 +69,7 @@ class Database:
 
     async def close(self) -> None:
         """Finish what was asked for, close the file, end the thread."""
-        await self._in_thread(self._connection.close)
+        await self._in_thread(self._close)
         await asyncio.to_thread(self._thread.shutdown)
 
     async def __aenter__(self) -> Self:
@@ -98,25 +105,70 @@ class Database:
         """Run `work` in the thread, in one transaction that no other writer can come between."""
 
         def run() -> T:
-            with _transaction(self._connection) as connection:
+            with transaction(self._connection) as connection:
                 return work(connection)
 
         return await self._in_thread(run)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._watched, work)
+
+    def _watched(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            if _is_corruption(error) and not self.damaged:
+                self.damaged = True
+                log.error(_DAMAGED, self.path, error)  # noqa: TRY400 - where it was met says nothing
+                self._beside("damaged").write_text(str(error))
+            raise
+
+    def _made(self, connection: sqlite3.Connection) -> None:
+        """Called in the transaction that makes a new file: what it is to start with."""
+
+    def _opened(self, connection: sqlite3.Connection) -> None:
+        """Called before anything else is done with the file, while no other process opens it."""
 
     def _open(self) -> None:
-        with _opening_alone(self.path):
+        with _opening_alone(self._beside("opening")):
+            self._presence = self._beside("open").open("w")
             try:
-                self._connection, self.is_new = _connect(self.path)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in _CORRUPT:
-                    raise
-                aside = _move_aside(self.path)
-                log.warning(_LOST, self.path, error, aside)
-                self._connection, self.is_new = _connect(self.path)
+                self._replace_damaged()
+                self._connect()
+                self._opened(self._connection)
+                fcntl.flock(self._presence, fcntl.LOCK_SH)
+            except BaseException:
+                self._presence.close()
+                raise
         self._data_version = self._read_data_version()
+
+    def _close(self) -> None:
+        self._connection.close()
+        self._presence.close()
+
+    def _connect(self) -> None:
+        try:
+            self._connection, self.is_new = _connect(self.path, self._made)
+        except sqlite3.DatabaseError as error:
+            if not _is_corruption(error) or not _locked_alone(self._presence):
+                raise
+            self._replace(str(error))
+            self._connection, self.is_new = _connect(self.path, self._made)
+
+    def _replace_damaged(self) -> None:
+        """Begin anew if an earlier process met corruption."""
+        note = self._beside("damaged")
+        if note.exists() and _locked_alone(self._presence):
+            if self.path.exists():
+                self._replace(note.read_text())
+            note.unlink()
+
+    def _replace(self, why: str) -> None:
+        aside = _move_aside(self.path)
+        log.warning(_LOST, self.path, why, aside, aside)
+
+    def _beside(self, purpose: str) -> Path:
+        return self.path.with_name(f"{self.path.name}-{purpose}")
 
     def _read_data_version(self) -> int:
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -124,33 +176,51 @@ class Database:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One transaction that no other writer can come between; what is raised in it undoes it."""
     connection.execute("BEGIN IMMEDIATE")
     with connection:  # commits, or rolls back
         yield connection
 
 
 @contextlib.contextmanager
-def _opening_alone(path: Path) -> Iterator[None]:
+def _opening_alone(lock_file: Path) -> Iterator[None]:
     """Let one process at a time open the file.
 
     SQLite's busy timeout does not cover the switch to WAL, and nothing but this keeps two from moving a corrupt file
     aside, one of them the other's new one.
     """
-    with path.with_name(f"{path.name}-opening").open("w") as lock:
+    with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Open `path` with an up-to-date schema; the second value is whether it was empty before."""
+def _locked_alone(presence: TextIO) -> bool:
+    """Whether no other process has the file open."""
+    try:
+        fcntl.flock(presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_corruption(error: sqlite3.DatabaseError) -> bool:
+    """SQLite itself says so; the errors of Python's module about our own mistakes have no code."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _CORRUPT
+
+
+def _connect(path: Path, made: Callable[[sqlite3.Connection], None]) -> tuple[sqlite3.Connection, bool]:
+    """Open `path` with an up-to-date schema; the second value is whether it was empty before, and is `made` now."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        with _transaction(connection):
-            return connection, _migrate(connection, path) == 0
+        with transaction(connection):
+            is_new = _migrate(connection, path) == 0
+            if is_new:
+                made(connection)
+        return connection, is_new
     except BaseException:
         connection.close()
         raise

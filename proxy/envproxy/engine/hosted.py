@@ -8,16 +8,23 @@ another index (dependency confusion).
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
 
 from envproxy.errors import Conflict
 
-from .database import Database
+from .ledger import Entry, Recorded
 
 _COLUMNS = (
     "source, project, filename, sha256, size, metadata_sha256, requires_python, "
     "upload_time, yanked, version, uploader"
 )
+_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
+_TAKE_NAME = "INSERT OR REPLACE INTO hosted_names (source, filename, project, sha256) VALUES (?, ?, ?, ?)"
+_DELETED = """
+    SELECT source, filename, project, sha256 FROM hosted_names
+    EXCEPT SELECT source, filename, project, sha256 FROM hosted_files
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,33 @@ class HostedFile:
     uploader: str
 
 
-class Hosted(Database):
+class FileKept(Entry, frozen=True, tag="file"):
+    """A file was published, yanked or unyanked: it now is as `file` says."""
+
+    file: HostedFile
+
+    def redo(self, connection: sqlite3.Connection) -> None:
+        """See `Entry`."""
+        file = self.file
+        connection.execute(_TAKE_NAME, (file.source, file.filename, file.project, file.sha256))
+        connection.execute(f"INSERT OR REPLACE INTO hosted_files ({_COLUMNS}) VALUES ({_MARKS})", astuple(file))  # noqa: S608
+
+
+class FileDeleted(Entry, frozen=True, tag="file-deleted"):
+    """A file was deleted; its name stays taken."""
+
+    source: str
+    filename: str
+    project: str
+    sha256: str
+
+    def redo(self, connection: sqlite3.Connection) -> None:
+        """See `Entry`."""
+        connection.execute(_TAKE_NAME, (self.source, self.filename, self.project, self.sha256))
+        connection.execute("DELETE FROM hosted_files WHERE source = ? AND filename = ?", (self.source, self.filename))
+
+
+class Hosted(Recorded):
     """The tables `hosted_files` and `hosted_names`."""
 
     async def add_hosted(self, file: HostedFile) -> bool:
@@ -45,7 +78,7 @@ class Hosted(Database):
 
         Raises Conflict if the name stands, or once stood, for other bytes.
         """
-        return await self._transaction(lambda connection: _add(connection, file))
+        return await self._transaction(lambda connection: self._add_hosted(connection, file))
 
     async def check_hosted_name(self, source: str, filename: str, sha256: str) -> None:
         """Raises Conflict if the name stands, or once stood, for other bytes than these."""
@@ -71,23 +104,45 @@ class Hosted(Database):
 
     async def set_yanked(self, source: str, filename: str, reason: str | None) -> bool:
         """Yank with a reason (possibly empty), or un-yank with None (PEP 592); False if there is no such file."""
-        sql = "UPDATE hosted_files SET yanked = ? WHERE source = ? AND filename = ?"
-        return await self._write(sql, reason, source, filename) > 0
+        return await self._transaction(lambda connection: self._set_yanked(connection, source, filename, reason))
 
     async def delete_hosted(self, source: str, filename: str) -> bool:
         """Unpublish a file; its blob is no longer pinned. False if there is no such file."""
-        return await self._write("DELETE FROM hosted_files WHERE source = ? AND filename = ?", source, filename) > 0
+        return await self._transaction(lambda connection: self._delete_hosted(connection, source, filename))
+
+    def _add_hosted(self, connection: sqlite3.Connection, file: HostedFile) -> bool:
+        _check_name(connection, file.source, file.filename, file.sha256)
+        if _find(connection, file.source, file.filename) is not None:
+            return False
+        self._enter(connection, FileKept(file))
+        return True
+
+    def _set_yanked(self, connection: sqlite3.Connection, source: str, filename: str, reason: str | None) -> bool:
+        file = _find(connection, source, filename)
+        if file is None:
+            return False
+        self._enter(connection, FileKept(replace(file, yanked=reason)))
+        return True
+
+    def _delete_hosted(self, connection: sqlite3.Connection, source: str, filename: str) -> bool:
+        file = _find(connection, source, filename)
+        if file is None:
+            return False
+        self._enter(connection, FileDeleted(source, filename, file.project, file.sha256))
+        return True
+
+    def _standing(self, connection: sqlite3.Connection) -> Iterator[Entry]:
+        yield from super()._standing(connection)
+        for row in connection.execute(f"SELECT {_COLUMNS} FROM hosted_files"):  # noqa: S608 (a constant)
+            yield FileKept(HostedFile(*row))
+        for row in connection.execute(_DELETED):
+            yield FileDeleted(*row)
 
 
-def _add(connection: sqlite3.Connection, file: HostedFile) -> bool:
-    connection.execute(
-        "INSERT OR IGNORE INTO hosted_names (source, filename, project, sha256) VALUES (?, ?, ?, ?)",
-        (file.source, file.filename, file.project, file.sha256),
-    )
-    _check_name(connection, file.source, file.filename, file.sha256)
-    marks = ", ".join("?" * len(astuple(file)))
-    insert = f"INSERT OR IGNORE INTO hosted_files ({_COLUMNS}) VALUES ({marks})"  # noqa: S608 (constants)
-    return connection.execute(insert, astuple(file)).rowcount == 1
+def _find(connection: sqlite3.Connection, source: str, filename: str) -> HostedFile | None:
+    sql = f"SELECT {_COLUMNS} FROM hosted_files WHERE source = ? AND filename = ?"  # noqa: S608 (a constant)
+    row = connection.execute(sql, (source, filename)).fetchone()
+    return None if row is None else HostedFile(*row)
 
 
 def _check_name(connection: sqlite3.Connection, source: str, filename: str, sha256: str) -> None:
