@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "files of that size are not allowed there",
     errno.EROFS: "the filesystem is read-only",
     errno.EACCES: "permission is denied",
     errno.EPERM: "the operation is not permitted",

@@ -54,6 +54,20 @@ class SourceUnreachable(EnvagentError):
     """The proxy, an index or a channel did not answer, or not as one does; nothing is known of what it has."""
 
 
+class AccessRefused(EnvagentError):
+    """The proxy wants a token, or one that may do this; upstream is not asked instead."""
+
+
+class FetchFailed(EnvagentError):
+    """Artifacts that neither this machine nor any source has. Carries all of them, each with the reason."""
+
+    def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        count = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
+        lines = [f"{count} could not be fetched:", *(f"  {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines), hint=hint)
+
+
 # --- the disk's fault: exit code 1 ----------------------------------------------------------------------
 
 

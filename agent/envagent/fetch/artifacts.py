@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,8 @@ class Artifacts:
 
     def touch(self, sha256: str) -> None:
         """It is used now: what was not used for longest is removed first."""
-        os.utime(self._place(sha256))
+        with suppress(OSError):  # of another user, or on a disk that is read-only: there is no gc for those
+            os.utime(self._place(sha256))
 
     def held(self) -> Iterator[Held]:
         """Every artifact, with its size in bytes and when it was used last."""
@@ -107,11 +108,11 @@ class Artifacts:
             for gone in chosen:
                 self._place(gone.key).unlink()
             self._journal.keep({path.name for path in self._files()})
-        leftovers = self._sweep()
+        leftovers = self.sweep()
         return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
 
-    def _sweep(self) -> list[int]:
-        """Remove downloads that nobody is at, and what nobody vouches for; their sizes in bytes."""
+    def sweep(self) -> list[int]:
+        """Remove downloads that nobody is at, and what nobody vouches for; their sizes in bytes (blocking)."""
         sizes = []
         for path in (self.root / "arriving").iterdir():
             if lock := acquire(path, wait=False):
