@@ -180,7 +180,9 @@ class ChannelPolicyConfig:
     )
     allow: tuple[str, ...] = key("allow", kinds.RULES, "", "if not empty, everything else is refused")
     deny: tuple[str, ...] = key("deny", kinds.RULES, "", "refused")
-    allow_anyway: tuple[str, ...] = key("allow-anyway", kinds.RULES, "", "exempt from all of the above")
+    allow_anyway: tuple[str, ...] = key(
+        "allow-anyway", kinds.RULES, "", "waivers: exempt from `freeze` and `min-age`, not from `deny` or `allow`"
+    )
     removed: str = key(
         "removed",
         kinds.choice("keep", "refuse"),
