@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.clock import FakeClock
 from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.reports import Reports
 from fixtures.upstream import FakeIndex
 from fixtures.wire import Ask, wire
 
@@ -21,9 +22,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
+async def index() -> AsyncIterator[FakeIndex]:
     async with FakeIndex() as index:
         yield index
+
+
+@pytest.fixture
+def upstream(index: FakeIndex) -> FakeIndex:
+    """The index, as what stands behind a proxy; modules about the engine's `Upstream` put that in its place."""
+    return index
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
 
 
 @pytest.fixture

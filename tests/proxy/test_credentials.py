@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 import trustme
 
 from envproxy.engine.credentials import Credentials
-from envproxy.engine.upstream import Absent, Fetched, NotModified
+from envproxy.engine.upstream import Absent, Fetched
 from envproxy.errors import UpstreamError
 from fixtures.clock import FakeClock
 from fixtures.origin import Origin, answer
 from fixtures.proxy import running_proxy
 from fixtures.reports import Reports
-from fixtures.talks import talking_to
+from fixtures.talks import failure, head_of, page, read, talking_to
 from fixtures.upstream import FakeIndex, Redirect, Status
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from envproxy.engine.upstream import Upstream
 
 ALPHA = make_wheel("alpha", "1.0")
 PAGE = "/simple/alpha/"
@@ -32,40 +30,9 @@ FILE = f"/files/alpha/{ALPHA.filename}"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
-
-
-@pytest.fixture
-async def index() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
-
-
-async def page(upstream: Upstream, **validators: str) -> Fetched | NotModified | Absent:
-    return await upstream.fetch(f"{upstream.site.url}alpha/", accept=JSON, **validators)
-
-
-async def failure(upstream: Upstream) -> UpstreamError:
-    with pytest.raises(UpstreamError) as raised:
-        await page(upstream)
-    return raised.value
-
-
-async def read(upstream: Upstream, url: str, **options: Any) -> bytes:
-    async with upstream.stream(url, **options) as body:
-        return b"".join([chunk async for chunk in body.chunks()])
-
-
-def head_of(index: FakeIndex, number: int = -1) -> dict[str, str]:
-    return dict(index.requests[number].headers)
+@pytest.fixture(autouse=True)
+def _listed(index: FakeIndex) -> None:
+    index.add(ALPHA)
 
 
 # Credentials.

@@ -15,7 +15,7 @@ from envproxy.errors import BadUpstreamBody, UpstreamError
 from fixtures.clock import FakeClock
 from fixtures.origin import Origin, answer
 from fixtures.reports import Reports
-from fixtures.talks import talking_to
+from fixtures.talks import failure, head_of, page, talking_to
 from fixtures.upstream import Cut, Delay, FakeIndex, Hang, HangAfter, RawBody, Refuse, Status, Style
 from fixtures.wheels import make_wheel
 
@@ -29,41 +29,15 @@ PAGE = "/simple/alpha/"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
-
-
-@pytest.fixture
-async def index() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
+@pytest.fixture(autouse=True)
+def _listed(index: FakeIndex) -> None:
+    index.add(ALPHA)
 
 
 @pytest.fixture
 async def upstream(index: FakeIndex, reports: Reports, clock: FakeClock) -> AsyncIterator[Upstream]:
     async with talking_to(index.url, reports, clock) as upstream:
         yield upstream
-
-
-async def page(upstream: Upstream, **validators: str) -> Fetched | NotModified | Absent:
-    return await upstream.fetch(f"{upstream.site.url}alpha/", accept=JSON, **validators)
-
-
-async def failure(upstream: Upstream) -> UpstreamError:
-    with pytest.raises(UpstreamError) as raised:
-        await page(upstream)
-    return raised.value
-
-
-def head_of(index: FakeIndex, number: int = -1) -> dict[str, str]:
-    return dict(index.requests[number].headers)
 
 
 # Answers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +12,7 @@ from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
 from fixtures.clock import FakeClock
 from fixtures.origin import Origin, answer
 from fixtures.reports import Reports
-from fixtures.talks import talking_to
+from fixtures.talks import head_of, read, talking_to
 from fixtures.upstream import Cut, FakeIndex, Gate, Status, Style
 from fixtures.wheels import make_wheel
 
@@ -25,36 +25,15 @@ ALPHA = make_wheel("alpha", "1.0", payload_size=200_000)
 FILE = f"/files/alpha/{ALPHA.filename}"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
-
-
-@pytest.fixture
-async def index() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
+@pytest.fixture(autouse=True)
+def _listed(index: FakeIndex) -> None:
+    index.add(ALPHA)
 
 
 @pytest.fixture
 async def upstream(index: FakeIndex, reports: Reports, clock: FakeClock) -> AsyncIterator[Upstream]:
     async with talking_to(index.url, reports, clock) as upstream:
         yield upstream
-
-
-async def read(upstream: Upstream, url: str, **options: Any) -> bytes:
-    async with upstream.stream(url, **options) as body:
-        return b"".join([chunk async for chunk in body.chunks()])
-
-
-def head_of(index: FakeIndex, number: int = -1) -> dict[str, str]:
-    return dict(index.requests[number].headers)
 
 
 async def test_a_file_is_asked_for_as_it_lies_there(index: FakeIndex, upstream: Upstream, reports: Reports) -> None:
