@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from fixtures.conda_packages import make_conda
+from fixtures.disk import disk_that_takes, partials
 from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.repodata import SHARD_INDEX, unpacked
 from fixtures.visitor import Visitor, visiting
@@ -19,6 +20,8 @@ from fixtures.visitor import Visitor, visiting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from fixtures.conda_packages import Package
 
 SETTINGS = {
     "conda.hosted.team.description": "Team",
@@ -128,6 +131,64 @@ async def test_the_apis_of_prefix_and_quetz_clients_are_understood(proxy: LocalP
     quetz = f"{proxy.url}/api/channels/team/upload/{beta.filename}?force=false&sha256={beta.sha256}"
     assert (await send("POST", quetz, beta.data, {"X-API-Key": "s3cret-token"}))[0] == 201
     assert sorted((await visitor.index()).shards) == ["alpha", "beta"]
+
+
+FORM = (
+    b"--frontier\r\n"
+    b'Content-Disposition: form-data; name="file"; filename="%s"\r\n'
+    b"content-type: application/octet-stream\r\n"
+    b"content-length: %d\r\n"
+    b"x-file-name: %s\r\n"
+    b"x-file-sha256: %s\r\n\r\n%s\r\n"
+    b"--frontier\r\n"
+    b'Content-Disposition: form-data; name="attestation"\r\n\r\n{}\r\n'
+    b"--frontier--\r\n"
+)
+FORM_TYPE = {"Content-Type": "multipart/form-data; boundary=frontier"}
+
+
+def form_of(package: Package) -> bytes:
+    """What rattler_upload 0.10 sends to prefix.dev."""
+    name = package.filename.encode()
+    return FORM % (name, len(package.data), name, package.sha256.encode(), package.data)
+
+
+async def test_a_form_as_clients_of_prefix_send_it_is_understood(proxy: LocalProxy, visitor: Visitor) -> None:
+    url = f"{proxy.url}/api/v1/upload/team?force=true"
+    assert (await send("POST", url, form_of(ALPHA), {**BEARER, **FORM_TYPE}))[0] == 201
+    assert (await send("POST", url, form_of(ALPHA), {**BEARER, **FORM_TYPE}))[0] == 200
+    assert (await visitor.get(ALPHA.path)).body == ALPHA.data
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(form_of(ALPHA).replace(b'name="file"', b'name="other"'), "no file in it", id="no file"),
+        pytest.param(form_of(ALPHA)[:400], "cannot be read", id="cut short"),
+        pytest.param(form_of(ALPHA).replace(b"--frontier", b"--border"), "cannot be read", id="another boundary"),
+        pytest.param(form_of(ALPHA).replace(b"x-file-name", b"x-other"), "not the name of a package", id="no name"),
+        pytest.param(form_of(ALPHA).replace(ALPHA.sha256[:9].encode(), b"000000000"), "SHA-256", id="another digest"),
+    ],
+)
+async def test_a_form_that_is_broken_is_refused(proxy: LocalProxy, visitor: Visitor, body: bytes, says: str) -> None:
+    status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", body, {**BEARER, **FORM_TYPE})
+    assert (status, says in said) == (400, True), said
+    assert (await visitor.index()).shards == {}
+    assert await asyncio.to_thread(partials, proxy.parts.store.root) == []
+
+
+async def test_a_form_without_a_token_is_not_read(proxy: LocalProxy) -> None:
+    assert (await send("POST", f"{proxy.url}/api/v1/upload/team", form_of(ALPHA), FORM_TYPE))[0] == 401
+
+
+async def test_an_upload_that_the_disk_has_no_room_for_is_said_to_be_that(
+    proxy: LocalProxy, visitor: Visitor
+) -> None:
+    with disk_that_takes(100):
+        status, said = await upload(proxy, ALPHA.path, ALPHA.data)
+    assert (status, "the disk had room for 100 bytes" in said) == (507, True), said
+    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 201
+    assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
 async def test_uploading_takes_a_token_with_that_scope(proxy: LocalProxy, visitor: Visitor) -> None:

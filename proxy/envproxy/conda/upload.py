@@ -1,8 +1,8 @@
-"""Uploads into hosted channels, as three kinds of clients send them: the file as the body, the rest around it.
+"""Uploads into hosted channels, as clients of four kinds of servers send them.
 
-    PUT    /conda/<channel>/<subdir>/<filename>             curl -T, envproxy conda upload
-    POST   /api/v1/upload/<channel>                         rattler-build, pixi: X-File-Name, X-File-SHA256
-    POST   /api/channels/<channel>/upload/<filename>        quetz clients: ?sha256=, X-API-Key
+    PUT    /conda/<channel>/<subdir>/<filename>             envproxy conda upload, curl -T, clients of Artifactory
+    POST   /api/v1/upload/<channel>                         clients of prefix.dev: a form, or the file as the body
+    POST   /api/channels/<channel>/upload/<filename>        clients of quetz: ?sha256=, X-API-Key
     DELETE /conda/<channel>/<subdir>/<filename>[?yank=1]    takes it away, or lists it as removed
 
 A package is what its name says, has its bytes in the store, and is in repodata before the answer goes out. The same
@@ -12,10 +12,12 @@ again is 200, other bytes under a published name are 409. Whoever goes away half
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
 import msgspec
-from aiohttp import web
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from envproxy.auth import Gate
 from envproxy.engine.artifacts import Artifacts
@@ -23,13 +25,24 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import HostedPackage
 from envproxy.engine.flights import uninterrupted
 from envproxy.engine.store import Partial
-from envproxy.errors import ClientError, NoSuchThing
+from envproxy.errors import ClientError, NoSuchThing, StorageFull
 
 from .archive import Archive, read_archive
 from .channel import Filename, check_subdir, parse_filename
 from .hosted import HostedChannel
 
 _READ_BYTES = 256 * 1024
+_UNREADABLE = (ValueError, RuntimeError, HttpProcessingError)  # what aiohttp raises over a broken form
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a client sends: a package by its filename, and, where it says so, its digest and where it belongs."""
+
+    file: str
+    pieces: AsyncIterator[bytes]
+    sha256: str | None = None
+    subdir: str | None = None
 
 
 class CondaUploadRoutes:
@@ -61,16 +74,23 @@ class CondaUploadRoutes:
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a package into the subdir of its URL."""
-        subdir = check_subdir(request.match_info["subdir"])
-        return await self._take(request, request.match_info["file"], None, subdir)
+        uploader, subdir = self._admit(request), check_subdir(request.match_info["subdir"])
+        return await self._take(request, uploader, Parcel(request.match_info["file"], _body(request), subdir=subdir))
 
     async def post_named_by_header(self, request: web.Request) -> web.Response:
-        """Take a package as prefix.dev does."""
-        return await self._take(request, request.headers.get("X-File-Name", ""), request.headers.get("X-File-SHA256"))
+        """Take a package as prefix.dev does: as the part `file` of a form, else as the body."""
+        uploader = self._admit(request)
+        named, pieces = request.headers, _body(request)
+        if request.content_type == "multipart/form-data":
+            form, part = await _file_in(request)
+            named, pieces = part.headers, _part(form, part)
+        parcel = Parcel(named.get("X-File-Name", ""), pieces, named.get("X-File-SHA256"))
+        return await self._take(request, uploader, parcel)
 
     async def post_named_by_path(self, request: web.Request) -> web.Response:
         """Take a package as quetz does."""
-        return await self._take(request, request.match_info["file"], request.query.get("sha256"))
+        uploader, stated = self._admit(request), request.query.get("sha256")
+        return await self._take(request, uploader, Parcel(request.match_info["file"], _body(request), stated))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete or yank a package."""
@@ -83,17 +103,16 @@ class CondaUploadRoutes:
         await uninterrupted(channel.publish(subdir))
         return web.Response(text=f"{name.text} {'yanked' if 'yank' in request.query else 'deleted'}\n")
 
-    async def _take(
-        self, request: web.Request, file: str, stated: str | None, subdir: str | None = None
-    ) -> web.Response:
-        uploader = self._admit(request)
-        channel, name = self._channel(request), _name(file)
+    async def _take(self, request: web.Request, uploader: str, parcel: Parcel) -> web.Response:
+        channel, name = self._channel(request), _name(parcel.file)
         partial = await self._artifacts.receive(request.content_length or 0)
         try:
-            async for chunk in request.content.iter_chunked(_READ_BYTES):
-                await asyncio.to_thread(partial.append, chunk)
+            async for piece in parcel.pieces:
+                await asyncio.to_thread(partial.append, piece)
+                if partial.full:
+                    raise StorageFull(f"the disk had room for {partial.stored} bytes of {name.text}")
             archive = await asyncio.to_thread(read_archive, partial.path, name)
-            _check(archive, name, stated, subdir)
+            _check(archive, name, parcel)
             is_new = await uninterrupted(self._publish(channel, name, archive, partial, uploader))
         finally:
             await asyncio.to_thread(partial.close)
@@ -143,6 +162,38 @@ class CondaUploadRoutes:
         return channel
 
 
+async def _body(request: web.Request) -> AsyncIterator[bytes]:
+    async for piece in request.content.iter_chunked(_READ_BYTES):
+        yield piece
+
+
+async def _file_in(request: web.Request) -> tuple[MultipartReader, BodyPartReader]:
+    """The form and its file. Raises ClientError."""
+    try:
+        form = await request.multipart()
+        while (part := await form.next()) is not None:
+            if isinstance(part, BodyPartReader) and part.name == "file":
+                return form, part
+    except _UNREADABLE as error:
+        raise _broken(error) from error
+    raise ClientError("the form has no file in it", hint="the file is the part called file")
+
+
+async def _part(form: MultipartReader, part: BodyPartReader) -> AsyncIterator[bytes]:
+    """The bytes of a part; what follows it, such as an attestation, is read and dropped."""
+    try:
+        while not part.at_eof():
+            yield await part.read_chunk(_READ_BYTES)
+        while await form.next() is not None:
+            continue
+    except _UNREADABLE as error:
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> ClientError:
+    return ClientError(f"the form cannot be read: {error}")
+
+
 def _name(file: str) -> Filename:
     name = parse_filename(file)
     if name is None:
@@ -150,8 +201,8 @@ def _name(file: str) -> Filename:
     return name
 
 
-def _check(archive: Archive, name: Filename, stated: str | None, subdir: str | None) -> None:
-    if subdir is not None and archive.subdir != subdir:
-        raise ClientError(f"{name.text} is for {archive.subdir}, not for {subdir}")
-    if stated and stated.lower() != archive.record["sha256"]:
-        raise ClientError(f"{name.text} arrived with SHA-256 {archive.record['sha256']}, not {stated[:64]}")
+def _check(archive: Archive, name: Filename, parcel: Parcel) -> None:
+    if parcel.subdir is not None and archive.subdir != parcel.subdir:
+        raise ClientError(f"{name.text} is for {archive.subdir}, not for {parcel.subdir}")
+    if parcel.sha256 and parcel.sha256.lower() != archive.record["sha256"]:
+        raise ClientError(f"{name.text} arrived with SHA-256 {archive.record['sha256']}, not {parcel.sha256[:64]}")
