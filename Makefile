@@ -15,7 +15,8 @@ $(VENV)/stamp: pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[test,bench]'
 	@touch $@
 
-.clients/stamp: tests/clients/requirements.txt tests/clients/install.sh $(VENV)/stamp
+# Only made with the environment of the tests, not for it: the clients install for whatever Python they are told.
+.clients/stamp: tests/clients/requirements.txt tests/clients/install.sh | $(VENV)/stamp
 	sh tests/clients/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
