@@ -28,7 +28,8 @@ class Argument:
     """An option (`--json`), a switch unless it has a `metavar`; or a positional argument, by its metavar alone.
 
     `many` positional arguments may be given, none at all if `optional`; an option of which `many` may be given is a
-    list. An option that is `required` must be there; `short` is its other spelling.
+    list, and one whose value is `optional` is "" without. An option that is `required` must be there; `short` is its
+    other spelling.
     """
 
     meaning: str
@@ -43,7 +44,8 @@ class Argument:
     def usage(self) -> str:
         """As it stands in a line of usage."""
         if self.flag:
-            shown = f"{self.short or self.flag} {self.metavar}".strip()
+            value = f"[{self.metavar}]" if self.optional else self.metavar
+            shown = f"{self.short or self.flag} {value}".strip()
             return shown if self.required else f"[{shown}]" + ("..." if self.many else "")
         shown = f"{self.metavar}..." if self.many else self.metavar
         return f"[{shown}]" if self.optional else shown
@@ -64,7 +66,11 @@ class Argument:
         if not self.metavar:
             parser.add_argument(*spellings, action="store_true", help=self.meaning)
         elif self.many:
-            parser.add_argument(*spellings, metavar=self.metavar, action="append", default=[], help=self.meaning)
+            nargs, without = ("?", "") if self.optional else (None, None)
+            parser.add_argument(
+                *spellings, metavar=self.metavar, action="append", nargs=nargs, const=without, default=[],
+                help=self.meaning,
+            )  # fmt: skip
         else:
             parser.add_argument(*spellings, metavar=self.metavar, required=self.required, help=self.meaning)
 

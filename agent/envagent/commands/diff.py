@@ -24,11 +24,12 @@ def run(args: Namespace) -> int:
     elif not found:
         say("the locks are equal")
     else:
-        print_lines(_lines(found))
+        print_lines(lines_of(found))
     return 0
 
 
-def _lines(found: LockDiff) -> Iterator[str]:
+def lines_of(found: LockDiff) -> Iterator[str]:
+    """The differences as a person reads them."""
     yield from (f"+ environment {name}" for name in found.added)
     yield from (f"- environment {name}" for name in found.removed)
     yield from (f"~ environment {name}: asked for otherwise" for name in found.requests)

@@ -70,7 +70,7 @@ def read(data: bytes, name: str, machines: Sequence[Target], completer: Complete
 def _parsed(text: str, problems: list[Problem]) -> tuple[list[_Pin], tuple[str, ...]]:
     pins: list[_Pin] = []
     indexes: dict[str, None] = {}
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         where = f"line {number}"
         if found := _INDEX.fullmatch(line):
             indexes[found[1]] = None
@@ -82,7 +82,7 @@ def _parsed(text: str, problems: list[Problem]) -> tuple[list[_Pin], tuple[str, 
     return pins, tuple(indexes)
 
 
-def _logical_lines(text: str) -> list[tuple[int, str]]:
+def logical_lines(text: str) -> list[tuple[int, str]]:
     """Lines joined at their backslashes, without comments and blanks, each with the number of its first."""
     lines: list[tuple[int, str]] = []
     start, joined = 0, ""

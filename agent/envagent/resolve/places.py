@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PROXY_INDEX = "main"
 """The index of a proxy that is meant when none is named."""
 
+DEFAULT_INDEX = PYPI_SIMPLE_ENDPOINT
+"""The index that is meant without a proxy."""
+
 CHANNEL = "conda-forge"
 """The channel that is meant when none is named."""
 
@@ -36,7 +39,7 @@ class Places:
 
     def index_names(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The indexes that are meant, by priority, as a lock names them."""
-        default = PROXY_INDEX if self.proxy else PYPI_SIMPLE_ENDPOINT
+        default = PROXY_INDEX if self.proxy else DEFAULT_INDEX
         return tuple(self._index_name(name) for name in asked) or (default,)
 
     def index_url(self, name: str) -> str:

@@ -95,6 +95,7 @@ class Solver:
             kept=tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage)),
             exclude_newer=newest.isoformat() if newest else "",
             only_binary=words.ONLY_BINARY in request.options,
+            prerelease=request.options.get(words.PRERELEASE, ""),
         )
         found = await pypi.solved(question, names, self.uv, self.places, self.ask)
         pairs = await asyncio.gather(*(self._described(located) for located in found.files))

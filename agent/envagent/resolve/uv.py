@@ -43,7 +43,8 @@ class Question:
     """What uv is asked for one target. `indexes` are URLs, the first one before the others.
 
     `constraints` are requirements that nothing asks for. `given` (name to version) is there already: nothing else may
-    be taken for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339.
+    be taken for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339;
+    `prerelease` is a word of uv's.
     """
 
     machine: Target
@@ -54,6 +55,7 @@ class Question:
     kept: tuple[PythonPackage, ...] = ()
     exclude_newer: str = ""
     only_binary: bool = False
+    prerelease: str = ""
 
 
 def platform_word(machine: Target) -> str:
@@ -84,6 +86,7 @@ def arguments(question: Question) -> list[str]:
         *(word for name in question.given for word in ("--no-emit-package", name)),
         *(["--exclude-newer", question.exclude_newer] if question.exclude_newer else []),
         *(["--only-binary", ":all:"] if question.only_binary else []),
+        *(["--prerelease", question.prerelease] if question.prerelease else []),
     ]  # fmt: skip
 
 
