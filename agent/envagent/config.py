@@ -136,13 +136,13 @@ def _switch(written: _Written) -> bool:
     if isinstance(written.value, bool):
         return written.value
     if (found := words.get(str(written.value).lower())) is None:
-        raise UsageError(f"{written.where} must be true or false, not {written.value!r}")
+        raise UsageError(f"{written.where} cannot be {written.value!r}", hint="it is true or false")
     return found
 
 
 def _link_mode(written: _Written) -> str:
     if written.value not in LINK_MODES:
-        raise UsageError(f"{written.where} must be one of {', '.join(LINK_MODES)}, not {written.value!r}")
+        raise UsageError(f"{written.where} cannot be {written.value!r}", hint=f"it is one of {', '.join(LINK_MODES)}")
     return str(written.value)
 
 

@@ -11,6 +11,7 @@ from envagent.errors import DiskRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_ROOM = "make room (`envagent gc` removes what no environment needs), or choose another disk with --data"
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -29,4 +30,7 @@ def errors_in_words() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _WORDS:
             raise
-        raise DiskRefused(f"{error.filename or 'a file'} cannot be written: {_WORDS[error.errno]}") from error
+        raise DiskRefused(
+            f"{error.filename or 'a file'} cannot be written: {_WORDS[error.errno]}",
+            hint=_ROOM if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose another place for it",
+        ) from error

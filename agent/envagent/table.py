@@ -16,6 +16,15 @@ _PLACE = (_DATA, _CONFIG)
 _LOCK = Argument("a lock of any format (docs/lock.md)", metavar="LOCK")
 _ENV = Argument("which of the lock's environments (default: the only one, or default)", "--env", "NAME")
 _TARGET = Argument("which of the environment's targets (default: the only one)", "--target", "NAME")
+_WHICH = Argument("a lock of any format (docs/lock.md)", "--lock", "LOCK")
+_MAKING = (
+    Argument("where to make it (default: below the data directory, named by the lock)", "--prefix", "DIR"),
+    Argument("an envproxy to fetch through (default: none)", "--proxy", "URL"),
+    Argument("never ask an upstream when there is a proxy", "--no-proxy-fallback"),
+    Argument("hardlink (default), reflink or copy", "--link-mode", "MODE"),
+    Argument("leave compiled modules out", "--no-bytecode"),
+    *_PLACE,
+)
 _OUTPUT = Argument("where to write it (default: stdout)", "--output", "FILE", short="-o")
 _MACHINES = (
     Argument(
@@ -25,6 +34,43 @@ _MACHINES = (
 )
 
 COMMANDS = (
+    Command(
+        "materialize",
+        "materialize:run",
+        "make the environment of a lock, or find it",
+        "Prints the path of the environment and nothing else on stdout. Without --prefix it lies below the data "
+        "directory and is named by the lock; the same lock again returns at once. Environments are never changed: a "
+        "path where another one lies, or anything else, is refused. LOCK may be of any format.",
+        (_LOCK, _ENV, _TARGET, *_MAKING, _JSON),
+        (
+            ("envagent materialize lock.json --prefix .venv", "like any other virtual environment"),
+            ("envagent materialize lock.json", "in a script: the path is all that stdout gets"),
+            ("envagent materialize lock.json --proxy http://127.0.0.1:8417 --json", "for programs"),
+        ),
+    ),
+    Command(
+        "run",
+        "run:run",
+        "run a command inside the environment of a lock",
+        "Makes or finds the environment and becomes the command: signals reach it, and its exit code is the answer. "
+        "Exit code 127 if there is no such command, 126 if it cannot be run.",
+        (
+            replace(_WHICH, required=True),
+            _ENV,
+            _TARGET,
+            *_MAKING,
+            Argument("what to run, after --", metavar="COMMAND", many=True),
+        ),
+        (("envagent run --lock lock.json -- python -m pytest", "tests, in what they were locked for"),),
+    ),
+    Command(
+        "shell",
+        "run:shell",
+        "start a shell inside the environment of a lock",
+        "The shell is $SHELL. What its start-up files put at the front of PATH comes before the environment.",
+        (replace(_WHICH, required=True), _ENV, _TARGET, *_MAKING),
+        (("envagent shell --lock lock.json", "leave it with exit"),),
+    ),
     Command(
         "import",
         "import_:run",

@@ -15,9 +15,10 @@ from envagent.errors import UsageError
 from envagent.lock import explicit, requirements
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.complete import Nobody, completed
+from envagent.lock.document import Node
 from envagent.lock.model import Interpreter, Lock
 from envagent.lock.reading import read_lock, sealed
-from envagent.lock.syntax import decoded, refused
+from envagent.lock.syntax import decoded, read_toml, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,14 @@ def sniff(data: bytes, name: str) -> Format:
     if name.endswith((".txt", ".in")):
         return "requirements"
     raise refused(name, "is not a lock of a kind known here (docs/lock.md lists them)")
+
+
+def needs_machines(data: bytes, name: str) -> bool:
+    """Whether the bytes are in a format without machines, so that somebody must name some. Raises LockRefused."""
+    form = sniff(data, name)
+    if form == "pylock":
+        return not Node(read_toml(data, name)).member("tool").has("envagent")
+    return form in {"requirements", "uv"}
 
 
 def _drafted(form: Format, data: bytes, name: str, completer: Completer, machines: Sequence[Target]) -> Lock:

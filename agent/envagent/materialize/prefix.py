@@ -94,6 +94,15 @@ def materialize(
             return made
 
 
+def existing(plan: Plan, store: NodeStore, prefix: Path) -> Prefix | None:
+    """The environment of `plan`, where it is there already (blocking); its files need not be on this machine.
+
+    Raises PrefixRefused where something else is, or nothing can be.
+    """
+    with disk.errors_in_words():
+        return _existing(plan, store, _checked(prefix))
+
+
 def name_in_journal(prefix: Path, identity: str) -> str:
     """What the journal calls a prefix that is known to be on the disk."""
     return f"prefix-{hashlib.sha256(str(prefix).encode()).hexdigest()[:32]}-{identity}"

@@ -1,0 +1,206 @@
+"""The composition root: a lock file on one side, an environment on the other, and the rooms in between.
+
+What is there already costs nothing: an environment is looked for before a store, and a tree in the store before a
+download. Nothing is removed from the store between the look and the use. Everything that differs between machines
+comes in: the configuration, the variables, the clock, whoever hears of progress.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from envagent import disk, machine
+from envagent.lock import model as locked
+from envagent.lock.canonical import lock_id
+from envagent.lock.complete import Nobody
+from envagent.lock.formats import import_bytes, needs_machines
+from envagent.lock.model import Target
+from envagent.materialize import planning
+from envagent.materialize.prefix import Prefix, existing, materialize
+from envagent.recall import Question
+from envagent.store.flock import held
+from envagent.store.node import NodeStore
+from envagent.store.references import References
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from envagent.config import Config
+    from envagent.fetch.artifacts import Artifacts
+    from envagent.fetch.report import Report as FetchReport
+    from envagent.lock.model import Lock, Package
+    from envagent.materialize.interpreter import Interpreter
+    from envagent.materialize.link import LinkMode
+    from envagent.materialize.overlap import Clobber
+    from envagent.materialize.plan import Plan
+    from envagent.materialize.progress import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for: a lock file; which of its environments and targets, and where, unless that is plain."""
+
+    lock: Path
+    env: str | None = None
+    target: str | None = None
+    prefix: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """The environment that an order led to. `seconds` is what each stage of it took."""
+
+    prefix: Path
+    lock_id: str
+    environment: str
+    target: str
+    is_new: bool
+    clobbers: tuple[Clobber, ...]
+    seconds: Mapping[str, float]
+    note: Path
+    used: Path
+
+
+@dataclass
+class _Watch:
+    """Where the time goes."""
+
+    clock: Callable[[], float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = self.clock()
+        yield
+        self.seconds[name] = round(self.clock() - began, 4)
+
+
+class App:
+    """The agent in one process.
+
+    `clock` counts seconds from anywhere. `python` is the version for locks that name no machine.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        clock: Callable[[], float],
+        *,
+        downloads: FetchReport,
+        progress: Report,
+        python: str,
+    ) -> None:
+        self.config = config
+        self._environ = environ
+        self._clock = clock
+        self._downloads = downloads
+        self._progress = progress
+        self._python = python
+
+    @cached_property
+    def store(self) -> NodeStore:
+        """Installed-form trees."""
+        return NodeStore(self.config.store)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Verified downloads."""
+        from envagent.fetch.artifacts import Artifacts  # noqa: PLC0415  # not needed for what is in the store
+
+        return Artifacts(self.config.artifacts)
+
+    def materialize(self, order: Order) -> Made:
+        """Make the environment, or find it (blocking). Raises every EnvagentError; OSError passes."""
+        watch = _Watch(self._clock)
+        with watch.stage("total"), disk.errors_in_words():
+            with watch.stage("lock"):
+                data = order.lock.read_bytes()
+                lock = self.read(data, order.lock.name)
+                label = lock.label(order.env)
+                target = self.target(lock, order)
+                identity = lock_id(lock)
+            place = order.prefix or self.config.environments / f"{identity[:16]}-{label}-{target.name}"
+            prefix = self._made(target, place, watch)
+        references = References(self.store.root)
+        references.touch(prefix.path)
+        question = Question(data, env=order.env or "", target=order.target or "", prefix=str(order.prefix or ""))
+        return Made(
+            prefix=prefix.path,
+            lock_id=identity,
+            environment=label,
+            target=target.name,
+            is_new=prefix.is_new,
+            clobbers=prefix.clobbers,
+            seconds=watch.seconds,
+            note=Path(question.note(str(self.config.data))),
+            used=references.place(prefix.path),
+        )
+
+    def read(self, data: bytes, name: str) -> Lock:
+        """The lock that these bytes are, whatever the format; one that names no machine is read for this one."""
+        machines = (self._this_machine(),) if needs_machines(data, name) else ()
+        return import_bytes(data, name, Nobody(), machines=machines)
+
+    def target(self, lock: Lock, order: Order) -> Target:
+        """The target of the environment for this machine. Raises UsageError."""
+        environment, here = lock.environment(order.env), machine.platform(os.uname())
+        if order.target is not None:
+            return machine.named(environment, order.target, here)
+        return machine.choose(environment, lock.label(order.env), here, machine.detect)
+
+    def _this_machine(self) -> Target:
+        has = machine.detect({"__glibc"})
+        return Target(
+            platform=machine.platform(os.uname()),
+            virtual_packages={name: has[name] for name in ("__glibc", "__musl", "__osx") if name in has},
+            interpreter=locked.Interpreter("system", version=self._python),
+        )
+
+    def _made(self, target: Target, place: Path, watch: _Watch) -> Prefix:
+        """The environment at its place. What is in the store is not removed meanwhile, and needs no download."""
+        with held(self.store.root / "in-use", shared=True):
+            with watch.stage("interpreter"):
+                interpreter = self._interpreter(target)
+            paths = {package.sha256: Path(package.filename) for package in target.packages}
+            plan = planning.plan_of(target, paths, interpreter)
+            if found := existing(plan, self.store, place):
+                return found
+            if missing := self._missing(target, plan):
+                with watch.stage("fetch"):
+                    plan = planning.plan_of(target, {**paths, **self._fetched(missing)}, interpreter)
+            with watch.stage("make"):
+                return materialize(
+                    plan,
+                    self.store,
+                    place,
+                    link_mode=cast("LinkMode", self.config.link_mode),
+                    bytecode="compile" if self.config.bytecode else "none",
+                    report=self._progress,
+                )
+
+    def _interpreter(self, target: Target) -> Interpreter | None:
+        """The Python of a target that brings none of conda's. Raises PrefixRefused."""
+        wanted = target.interpreter
+        if wanted is None or wanted.kind == "conda":
+            return None
+        from envagent.materialize.pythons import find_system  # noqa: PLC0415  # conda environments need none
+
+        return find_system(wanted.version, environ=self._environ)
+
+    def _missing(self, target: Target, plan: Plan) -> list[Package]:
+        """The packages whose trees are not in the store."""
+        absent = {source.sha256 for source in plan.sources if self.store.find(plan.key(source)) is None}
+        return [package for package in target.packages if package.sha256 in absent]
+
+    def _fetched(self, packages: Sequence[Package]) -> Mapping[str, Path]:
+        from envagent.fetch.fetch import fetch_all  # noqa: PLC0415  # not needed for what is in the store
+        from envagent.fetch.sources import Sources  # noqa: PLC0415
+
+        sources = Sources(self.config.proxy, self.config.proxy_fallback)
+        return fetch_all(packages, self.artifacts, sources, report=self._downloads, token=self.config.proxy_token)

@@ -1,0 +1,236 @@
+"""Bad input: a plain sentence and a hint, the documented exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.agent import Agent, Said, lock_document, write_lock
+from fixtures.faults import WrongBytes
+from fixtures.raw_wheels import RawWheel
+from fixtures.upstream import FakeIndex
+from fixtures.wheels import Dist, make_wheel
+
+ALPHA = make_wheel("alpha", "1.0")
+BETA = make_wheel("beta", "1.0")
+LARGE = make_wheel("large", "1.0", payload_size=3_000_000)
+FOREIGN = make_wheel("foreign", "1.0", tag="cp27-cp27m-win_amd64")
+
+
+def dist_of(raw: RawWheel, data: bytes | None = None) -> Dist:
+    return Dist(raw.name, raw.version, raw.filename, raw.bytes() if data is None else data, b"")  # type: ignore[arg-type]
+
+
+ESCAPING = dist_of(RawWheel("escaping").add("../../evil.py", b"evil"))
+CUT = dist_of(RawWheel("cut"), RawWheel("cut").bytes()[:200])
+LYING = dist_of(RawWheel("lying", record=b"lying/__init__.py,sha256=AAAA,1\n").add("lying/__init__.py", b"x"))
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeIndex]:
+    async with FakeIndex() as index:
+        index.add(ALPHA, BETA, LARGE, FOREIGN, ESCAPING, CUT, LYING)
+        yield index
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path)
+
+
+def assert_refused(said: Said, code: int, *sentences: str, hint: bool = True) -> None:
+    """The exit code, `error: ` with the sentences, a hint, nothing on stdout and no traceback."""
+    assert (said.code, said.out) == (code, "")
+    assert "error: " in said.err
+    assert "Traceback" not in said.err
+    for sentence in sentences:
+        assert sentence in said.err
+    if hint:
+        assert "\nhint: " in said.err
+
+
+# --- locks ----------------------------------------------------------------------------------------------
+
+
+def spoil(where: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """A change of the target, or of its first package."""
+
+    def change(document: dict[str, Any]) -> None:
+        target = document["environments"]["default"]["targets"][0]
+        (target if where in target else target["packages"][0])[where] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (spoil("sha256", "0" * 63), "packages[0].sha256: is not a sha256"),
+        (spoil("filename", "../alpha-1.0-py3-none-any.whl"), "packages[0].filename"),
+        (spoil("url", "file:///etc/passwd"), "packages[0].url"),
+        (spoil("size", -1), "packages[0].size"),
+        (spoil("surprise", 1), "packages[0].surprise: is not known to this version"),
+    ],
+    ids=["digest", "filename", "url", "size", "key"],
+)
+async def test_a_lock_that_breaks_a_rule_is_refused_before_anything_is_made(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, change: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    document = lock_document(upstream, ALPHA)
+    change(document)
+    said = await agent.run("materialize", write_lock(document, tmp_path / "lock.json"), "--prefix", "env")
+    assert_refused(said, 3, "lock.json is refused, 1 problem:", sentence, hint=False)
+    assert not (tmp_path / "env").exists()
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"envmesh-lock": 2}', b"\xff\xfe", b"hello"], ids=repr)
+async def test_what_is_no_lock_is_refused(agent: Agent, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "lock.json").write_bytes(text)
+    assert_refused(await agent.run("materialize", "lock.json"), 3, "lock.json is refused", hint=False)
+
+
+async def test_a_lock_for_another_platform_is_refused_with_those_it_has(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    document = lock_document(upstream, ALPHA)
+    document["environments"]["default"]["targets"][0]["platform"] = "win-64"
+    lock = write_lock(document, tmp_path / "lock.json")
+    assert_refused(await agent.run("materialize", lock), 2, "has no target for ", "hint: its platforms are: win-64")
+    named = await agent.run("materialize", lock, "--target", "win-64")
+    assert_refused(named, 2, "the target win-64 is for win-64, and this machine is ")
+
+
+async def test_a_machine_without_the_gpu_that_all_targets_need_is_told_so(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    document = lock_document(upstream, ALPHA)
+    document["environments"]["default"]["targets"][0]["virtual-packages"] = {"__cuda": "999.0"}
+    said = await agent.run("materialize", write_lock(document, tmp_path / "lock.json"))
+    assert_refused(said, 2, "__cuda 999.0 (here: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--env", "gpu"), "the lock has no environment 'gpu'"),
+        (("--target", "other"), "the environment has no target 'other'"),
+        (("--link-mode", "symlink"), "--link-mode cannot be 'symlink'\nhint: it is one of hardlink, "),
+        (("--proxy", "localhost"), "--proxy must be the origin of an envproxy"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+async def test_what_there_is_not_is_refused_with_what_there_is(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    assert_refused(await agent.run("materialize", lock, *words), 2, sentence)
+
+
+async def test_a_python_that_is_not_here_is_refused_with_those_that_are(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA, python="3.99.1"), tmp_path / "lock.json")
+    assert_refused(await agent.run("materialize", lock), 2, "Python 3.99.1 is not on this machine; found: ")
+
+
+# --- artifacts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dist", "sentence"),
+    [
+        (CUT, "cut-1.0-py3-none-any.whl is refused: "),
+        (ESCAPING, "escaping-1.0-py3-none-any.whl is refused: "),
+        (LYING, "lying-1.0-py3-none-any.whl is refused: "),
+        (FOREIGN, "foreign-1.0-cp27-cp27m-win_amd64.whl is refused: "),
+    ],
+    ids=["truncated", "dot-dot", "record", "tag"],
+)
+async def test_a_wheel_that_breaks_a_rule_is_refused_by_name_and_leaves_nothing(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, dist: Dist, sentence: str
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA, dist), tmp_path / "lock.json")
+    said = await agent.run("materialize", lock, "--prefix", "envs/env")
+    assert_refused(said, 3, sentence, hint=False)
+    assert not list(tmp_path.glob("envs/*"))
+    assert not list(tmp_path.rglob("evil.py"))
+    assert list((agent.data / "store" / "work").iterdir()) == []
+
+
+async def test_bytes_other_than_the_lock_names_are_never_kept(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    upstream.fail(f"*/{ALPHA.filename}", WrongBytes())
+    lock = write_lock(lock_document(upstream, ALPHA, BETA), tmp_path / "lock.json")
+    said = await agent.run("materialize", lock, "--prefix", "env")
+    assert_refused(said, 1, "1 file could not be fetched:", ALPHA.filename, hint=False)
+    assert not (tmp_path / "env").exists()
+    upstream.clear_faults()
+    assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
+
+
+# --- disks and prefixes ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted() -> list[str]:
+    """The words before a command that mount a tmpfs of the options $1 at $2, for it alone."""
+    words = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"']
+    if not shutil.which("unshare") or subprocess.run([*words, "size=1m", "/mnt", "true"], check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    return words
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, mounted: list[str]
+) -> None:
+    (tmp_path / "small").mkdir()
+    lock = write_lock(lock_document(upstream, LARGE), tmp_path / "lock.json")
+    said = await agent.run("materialize", lock, "--data", "small", before=[*mounted, "size=2m", "small"])
+    assert_refused(said, 1, "the disk is full")
+
+
+async def test_a_read_only_place_is_said(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, mounted: list[str]
+) -> None:
+    (tmp_path / "fixed").mkdir()
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    before = [*mounted, "ro", "fixed"]
+    for words in (("--prefix", "fixed/env"), ("--data", "fixed")):
+        said = await agent.run("materialize", lock, *words, before=before)
+        assert_refused(said, 1, "cannot be written: the filesystem is read-only")
+
+
+async def test_a_directory_that_is_no_environment_is_left_alone(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "thesis.tex").write_text("five years")
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    said = await agent.run("materialize", lock, "--prefix", "env")
+    assert_refused(said, 2, "exists and is not an environment made by envagent")
+    assert (tmp_path / "env" / "thesis.tex").read_text() == "five years"
+    assert upstream.requests == []
+
+
+async def test_two_locks_do_not_go_into_one_prefix(agent: Agent, upstream: FakeIndex, tmp_path: Path) -> None:
+    first = write_lock(lock_document(upstream, ALPHA), tmp_path / "first.json")
+    second = write_lock(lock_document(upstream, BETA), tmp_path / "second.json")
+    assert (await agent.run("materialize", first, "--prefix", "env")).code == 0
+    asked = len(upstream.requests)
+    assert_refused(await agent.run("materialize", second, "--prefix", "env"), 2, "holds another environment")
+    assert len(upstream.requests) == asked
+    assert (await agent.run("verify", "env")).code == 0
+
+
+async def test_a_path_that_shells_would_read_otherwise_is_refused(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    assert_refused(await agent.run("materialize", lock, "--prefix", "a:b"), 2, "no environment can be made at ")

@@ -1,0 +1,116 @@
+"""The short way back to an environment: when a note answers, and when it must not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from envagent.recall import FLAGS, Answer, Question, flags_of, recalled
+from envagent.table import COMMANDS
+
+
+class Made:
+    """A lock file, and a prefix that a note says it led to."""
+
+    def __init__(self, root: Path) -> None:
+        self.data, self.prefix, self.lock, self.used = (
+            root / "data",
+            root / "prefix",
+            root / "lock.json",
+            root / "used",
+        )
+        (self.prefix / ".envmesh").mkdir(parents=True)
+        (self.prefix / ".envmesh" / "ready.json").write_text("{}")
+        (self.prefix / "bin").mkdir()
+        (self.prefix / "bin" / "python").write_text("")
+        self.lock.write_text('{"envmesh-lock": 1}')
+        self.used.write_text("")
+        os.utime(self.used, (0, 0))
+        self.environ = {"HOME": str(root), "ENVAGENT_DATA": str(self.data)}
+        question = Question(self.lock.read_bytes(), env="", target="", prefix="")
+        Answer(str(self.prefix), '{"new": false}', str(self.used)).write(question.note(str(self.data)))
+
+    def asked(self, *words: str, **environ: str) -> Answer | None:
+        return recalled("materialize", [str(self.lock), *words], environ or self.environ)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(tmp_path)
+
+
+def test_the_same_bytes_lead_to_the_same_prefix_whatever_the_file_is_called(made: Made) -> None:
+    answer = made.asked("--json")
+    assert answer is not None
+    assert (answer.prefix, answer.json) == (str(made.prefix), '{"new": false}')
+    moved = made.lock.rename(made.lock.with_name("other.json"))
+    assert recalled("run", ["--lock", str(moved)], made.environ) is not None
+
+
+def test_an_answer_marks_its_environment_as_used(made: Made) -> None:
+    assert made.asked()
+    assert made.used.stat().st_mtime > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--env", "gpu"), ("--target=gpu",), ("--prefix", "elsewhere"), ("--frobnicate",), ("--env",), ("second.json",)],
+    ids=" ".join,
+)
+def test_another_question_is_not_answered(made: Made, words: tuple[str, ...]) -> None:
+    assert made.asked(*words) is None
+
+
+def test_other_bytes_are_not_answered(made: Made) -> None:
+    made.lock.write_text('{"envmesh-lock": 1} ')
+    assert made.asked() is None
+
+
+@pytest.mark.parametrize("path", [".envmesh/ready.json", "bin/python"])
+def test_a_prefix_that_was_made_anew_is_not_answered(made: Made, path: str) -> None:
+    place = made.prefix / path
+    kept = place.with_suffix(".old")
+    place.rename(kept)
+    assert made.asked() is None
+    place.write_bytes(kept.read_bytes())
+    assert made.asked() is None
+
+
+def test_a_note_that_is_torn_is_not_answered(made: Made) -> None:
+    [note] = (made.data / "answers").iterdir()
+    note.write_text("half")
+    assert made.asked() is None
+
+
+def test_the_data_directory_is_found_as_the_configuration_finds_it(made: Made, tmp_path: Path) -> None:
+    elsewhere = {"HOME": str(tmp_path)}
+    assert made.asked(**elsewhere) is None
+    assert made.asked("--data", str(made.data), **elsewhere)
+    (tmp_path / "agent.toml").write_text(f'data = "{made.data}"\n')
+    assert made.asked("--config", str(tmp_path / "agent.toml"), **elsewhere)
+    (tmp_path / ".local" / "share").mkdir(parents=True)
+    (tmp_path / ".local" / "share" / "envagent").symlink_to(made.data)
+    assert made.asked(**elsewhere)
+
+
+def test_a_configuration_that_cannot_be_read_is_left_to_the_long_way(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text("data = [")
+    assert made.asked("--config", str(tmp_path / "agent.toml"), HOME=str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_flag_of_the_command_line_is_known_here(command: str) -> None:
+    [declared] = [each for each in COMMANDS if each.name == command]
+    flags = [argument for argument in declared.arguments if argument.flag]
+    valued, switches = FLAGS[command]
+    assert {argument.flag for argument in flags if argument.metavar} == valued
+    assert {argument.flag for argument in flags if not argument.metavar} == switches
+
+
+def test_flags_are_read_in_both_spellings() -> None:
+    words = ["--env", "gpu", "--json", "lock.json", "--prefix=/opt/x=y"]
+    assert flags_of("materialize", words) == {
+        "env": "gpu", "json": "--json", "lock": "lock.json", "prefix": "/opt/x=y",
+    }  # fmt: skip
