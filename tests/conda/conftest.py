@@ -1,4 +1,4 @@
-"""Packages that take seconds to make, made once a session and shared by all its workers."""
+"""Packages that take seconds to make, made once a session and shared by all its workers; and patience."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from envproxy.conda import freshness
 from fixtures.conda_dists import compiled
 from fixtures.conda_pythons import CannotMoveError, interpreters, python_package
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 COMPILED = ("msgpack", "msgspec")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for news gets them, also on a machine so loaded that they take longer than a client would wait."""
+    monkeypatch.setattr(freshness, "ASK_WAIT_S", freshness.FIRST_WAIT_S)
 
 
 @pytest.fixture(scope="session")

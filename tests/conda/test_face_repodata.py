@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
+from envproxy.conda import freshness
 from fixtures.channel import FakeChannel
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import chain, make_conda
-from fixtures.faults import Hang, RawBody, Status
+from fixtures.faults import Delay, Hang, RawBody, Status
 from fixtures.proxy import running_proxy
 from fixtures.repodata import FLAT_ONLY, JSON_ONLY, SHARD_INDEX, SHARDS_ONLY, Style, compressed, unpacked
 from fixtures.visitor import visiting
@@ -245,6 +246,22 @@ async def test_a_shard_stays_for_a_week_after_its_last_index(
         clock.advance(6 * 24 * 3600)
         await visitor.index(cache_control="no-cache")
         assert (await visitor.get(path)).status == 404
+
+
+async def test_who_asks_for_news_gets_what_is_there_if_they_do_not_come(
+    upstream: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "ASK_WAIT_S", 0.0)
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        before = await visitor.get(f"noarch/{SHARD_INDEX}")
+        news = asyncio.Event()
+        upstream.add(make_conda("newer"))
+        upstream.fail("*", Delay(news))
+        reply = await visitor.get(f"noarch/{SHARD_INDEX}", cache_control="no-cache")
+        assert (reply.body, reply.headers["X-Envmesh-Cache"]) == (before.body, "hit")
+        news.set()
+        await proxy.settled()
+        assert "newer" in (await visitor.index()).shards
 
 
 async def test_a_client_never_waits_for_a_refresh(upstream: FakeChannel, tmp_path: Path) -> None:
