@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
+from .conda_upstream import VALIDATORS
 from .contenders import importing_bench
 from .server import Command, Server, free_port, running
 
@@ -44,6 +45,17 @@ async def envproxy(place: Path, upstream_url: str) -> AsyncIterator[Server]:
 def channel(ours: Server) -> str:
     """The URL of the channel at an envproxy."""
     return f"{ours.url}/conda/far"
+
+
+@asynccontextmanager
+async def without_validators(far: Server) -> AsyncIterator[None]:
+    """Let the upstream send the same bytes again where it would say that nothing changed."""
+    async with aiohttp.ClientSession(far.url, raise_for_status=True) as session:
+        await session.delete(VALIDATORS)
+        try:
+            yield
+        finally:
+            await session.put(VALIDATORS)
 
 
 async def count(url: str, key: str) -> int:

@@ -1,7 +1,8 @@
 """Shards of a channel that has none: the first time, when nothing changed, and when one name did.
 
-Upstream is as fast as the machine, so what is measured is the work. While the worker makes shards, a client asks for
-/healthz every 5 ms: the slowest answer bounds how long the event loop was blocked.
+Upstream is as fast as the machine, so what is measured is the work. A refresh that brings no news is measured twice:
+upstream says so (304), or has no validators and sends the same bytes again. While the worker makes shards, a client
+asks for /healthz every 5 ms: the slowest answer bounds how long the event loop was blocked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import aiohttp
 from envproxy.conda.shards import ShardIndex, read_index
 
 from .compare import Finding, at_most, memory, worst
-from .conda_contenders import INDEX, channel, envproxy, upstream
+from .conda_contenders import INDEX, channel, envproxy, upstream, without_validators
 from .conda_corpus import PLATFORM
 from .plan import Plan, Result
 from .server import Server
@@ -43,6 +44,7 @@ class Round:
     wait_s: float
     watch: Watch
     unchanged_s: float
+    same_again_s: float
     changed_s: float
     new_shards: int
     changed_cpu_s: float
@@ -95,6 +97,8 @@ async def _round(plan: Plan, shelf: Shelf) -> Round:
             first, wait_s = await _timed(session, url)
         cpu_s = ours.ended_cpu_s()
         _, unchanged_s = await _timed(session, url, revalidated=True)
+        async with without_validators(far):
+            _, same_again_s = await _timed(session, url, revalidated=True)
         shelf.change()
         second, changed_s = await _news(session, url, first)
         return Round(
@@ -102,6 +106,7 @@ async def _round(plan: Plan, shelf: Shelf) -> Round:
             wait_s=wait_s,
             watch=watch,
             unchanged_s=unchanged_s,
+            same_again_s=same_again_s,
             changed_s=changed_s,
             new_shards=len(set(second.shards.values()) - set(first.shards.values())),
             changed_cpu_s=ours.ended_cpu_s() - cpu_s,
@@ -171,6 +176,7 @@ def _findings(rounds: list[Round]) -> list[Finding]:
         worst("first shards, slowest /healthz", "ms", [one.watch.slowest_s * 1e3 for one in rounds], at_most(50.0)),
         worst("first shards, the client's wait", "s", [one.wait_s for one in rounds]),
         worst("refresh, nothing changed", "s", [one.unchanged_s for one in rounds], at_most(1.0)),
+        worst("refresh, the same bytes again", "s", [one.same_again_s for one in rounds], at_most(1.0)),
         worst("refresh, one name changed: new shards", "", [one.new_shards for one in rounds], at_most(1.0)),
         worst("refresh, one name changed: CPU", "s", [one.changed_cpu_s for one in rounds]),
         worst("refresh, one name changed: visible", "s", [one.changed_s for one in rounds]),

@@ -1,7 +1,8 @@
 """The far channel, a process of its own: `python -m bench.conda_upstream --port PORT --root DIR ...`.
 
-A directory, served as a CDN serves a flat channel: ETag, 304, max-age, no shards. Latency and the shared line are
-those of `bench.upstream`. It counts requests by path, and the bytes of bodies that it sent.
+A directory, served as a CDN serves a flat channel: ETag, 304, max-age, no shards; or, once it was told so, without
+validators. Latency and the shared line are those of `bench.upstream`. It counts requests by path, and the bytes of
+bodies that it sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from aiohttp import web
 from .upstream import PIECE_BYTES, Line
 
 SENT = "/-/sent"
+VALIDATORS = "/-/validators"
 
 
 class FarChannel:
@@ -27,12 +29,15 @@ class FarChannel:
         self._line = Line(rate)
         self._requests: Counter[str] = Counter()
         self._sent = 0
+        self._validates = True
 
     def app(self) -> web.Application:
         """The application."""
         app = web.Application()
         app.router.add_get("/-/ready", self.ready)
         app.router.add_get(SENT, self.sent)
+        app.router.add_put(VALIDATORS, self.give_validators)
+        app.router.add_delete(VALIDATORS, self.take_validators)
         app.router.add_get("/{subdir}/{filename}", self.file)
         return app
 
@@ -44,6 +49,16 @@ class FarChannel:
         """What was asked for, and how many bytes of bodies went out."""
         return web.json_response({"requests": self._requests, "bytes": self._sent})
 
+    async def give_validators(self, _request: web.Request) -> web.Response:
+        """From now on answers have an ETag."""
+        self._validates = True
+        return web.Response()
+
+    async def take_validators(self, _request: web.Request) -> web.Response:
+        """From now on they have none, and nothing is ever unchanged."""
+        self._validates = False
+        return web.Response()
+
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One file."""
         self._requests[f"{request.method} {request.path}"] += 1
@@ -52,9 +67,11 @@ class FarChannel:
         if not path.is_file():
             raise web.HTTPNotFound
         status = path.stat()
-        headers = {"ETag": f'"{status.st_mtime_ns:x}"', "Cache-Control": "public, max-age=600"}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304, headers=headers)
+        headers = {"Cache-Control": "public, max-age=600"}
+        if self._validates:
+            headers["ETag"] = f'"{status.st_mtime_ns:x}"'
+            if request.headers.get("If-None-Match") == headers["ETag"]:
+                return web.Response(status=304, headers=headers)
         response = web.StreamResponse(headers=headers)
         response.content_length = status.st_size
         await response.prepare(request)
