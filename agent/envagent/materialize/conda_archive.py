@@ -14,9 +14,10 @@ import os
 import posixpath
 import tarfile
 import zipfile
+import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import zstandard
 from blake3 import blake3
@@ -25,13 +26,25 @@ from envagent.materialize.member import Damaged, write_all
 from envagent.materialize.paths import fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
 _MAX_WINDOW_BYTES = 128 << 20  # zstd --ultra -22, the most that conda-build writes
-_UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, ValueError, NotImplementedError)
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zstandard.ZstdError,
+    zlib.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+)
 _PARTS = ("info-", "pkg-")
+
+Opened: TypeAlias = "Callable[[IO[bytes]], AbstractContextManager[Iterator[IO[bytes]]]]"
+"""Finds the tar streams in an archive that stands at its start."""
 
 
 class File(NamedTuple):
@@ -60,15 +73,18 @@ class Bounds:
     free_bytes: int = 256 << 20
 
 
-def unpack(archive: Path, root: Path, bounds: Bounds | None = None) -> Contents:
-    """Fill the empty directory `root`. Raises Damaged; OSError of the disk passes."""
+def unpack(archive: Path, root: Path, bounds: Bounds | None = None, *, opened: Opened | None = None) -> Contents:
+    """Fill the empty directory `root`. `opened` finds the tar streams; without it those of a conda package.
+
+    Raises Damaged; OSError of the disk passes.
+    """
     bounds = bounds or Bounds()
     with ExitStack() as open_files:
         file = open_files.enter_context(archive.open("rb"))
         most = bounds.free_bytes + bounds.ratio * os.fstat(file.fileno()).st_size
         unpacking = _Unpacking(root, most, bounds.members)
         try:
-            for part in open_files.enter_context(_tars(file)):
+            for part in open_files.enter_context((opened or _tars)(file)):
                 stream = cast("IO[bytes]", _Bounded(part, unpacking))
                 with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as members:
                     for member in members:

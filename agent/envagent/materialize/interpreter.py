@@ -36,7 +36,10 @@ _SHORT = {"pypy": "pp", "ironpython": "ip", "jython": "jy"}  # PEP 425
 
 @dataclass(frozen=True)
 class Interpreter:
-    """`library` is its directory under lib/ (python3.11), `magic` its bytecode (hexadecimal); `abi` is "t" or ""."""
+    """`library` is its directory under lib/ (python3.11), `magic` its bytecode (hexadecimal); `abi` is "t" or "".
+
+    `tree` is the key of the tree in the node store that it runs from, "" for one of the machine.
+    """
 
     executable: Path
     version: str
@@ -46,6 +49,7 @@ class Interpreter:
     library: str
     abi: str = ""
     soabi: str = ""
+    tree: str = ""
 
     @property
     def release(self) -> tuple[int, int]:
@@ -71,7 +75,11 @@ def describe(executable: Path) -> Interpreter:
     """Ask the interpreter at `executable` (blocking). Raises PrefixRefused where it does not answer."""
     try:
         answer = subprocess.run(  # noqa: S603  # the interpreter that the caller chose
-            [executable, "-I", "-S", "-c", _QUESTION], capture_output=True, check=True, timeout=_TIMEOUT_S, text=True
+            [executable, "-I", "-S", "-B", "-c", _QUESTION],
+            capture_output=True,
+            check=True,
+            timeout=_TIMEOUT_S,
+            text=True,
         ).stdout
         said = json.loads(answer)
         return Interpreter(**{**said, "executable": Path(said["executable"])})

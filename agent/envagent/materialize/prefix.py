@@ -169,7 +169,7 @@ class _Parts:
 def _with_python(plan: Plan, trees: list[Tree], store: NodeStore, work: Path) -> _Parts:
     """The parts, with the plan of a conda Python completed by what that says of itself. Raises ArtifactRefused."""
     if plan.conda_python is None:
-        return _Parts(plan, trees)
+        return _Parts(plan, trees, also=_base(plan, store))
     from envagent.materialize.conda_python import CondaPython  # noqa: PLC0415  # most have none
 
     python = CondaPython(plan, trees[: len(plan.conda)], store, work)
@@ -177,6 +177,16 @@ def _with_python(plan: Plan, trees: list[Tree], store: NodeStore, work: Path) ->
     completed = replace(plan, given=said)
     completed.check()
     return _Parts(completed, trees, python, (tree,))
+
+
+def _base(plan: Plan, store: NodeStore) -> tuple[Tree, ...]:
+    """The tree that the given interpreter runs from, if it is one of the store's. Raises PrefixRefused."""
+    if plan.given is None or not plan.given.tree:
+        return ()
+    tree = store.find(plan.given.tree)
+    if tree is None:
+        raise PrefixRefused(f"{plan.given.executable} was removed from the store meanwhile", hint="try again")
+    return (tree,)
 
 
 def _compile(parts: _Parts, store: NodeStore, work: Path, report: Report, wanted: Bytecode) -> None:
