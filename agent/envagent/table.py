@@ -35,6 +35,43 @@ _MACHINES = (
 
 COMMANDS = (
     Command(
+        "lock",
+        "lock:run",
+        "resolve what is asked for to a lock.json",
+        "Reads requirements.txt, pyproject.toml, environment.yml, pixi.toml and an earlier lock.json, joined. "
+        "Conda is resolved first, and what it provides to Python is given for PyPI. What an earlier lock has, also "
+        "one at the place of the new one, stays where it can; its other environments stay as they are.",
+        (
+            Argument("a file that says what to lock", metavar="FILES", many=True, optional=True),
+            Argument("a requirement (PEP 508); may be given again", "--pypi", "SPEC", many=True),
+            Argument("a conda match spec, or one with a platform: 'htop; unix'", "--conda", "SPEC", many=True),
+            Argument("a channel, by name or URL, the first one first", "--channel", "NAME", many=True),
+            Argument("an index, by name or URL, the first one first", "--index", "NAME", many=True),
+            Argument("the version of Python, or specifiers such as '>=3.11'", "--python", "VERSION"),
+            Argument(
+                "a machine such as linux-64 or linux-64+cuda=12.4 (default: this one)",
+                "--platform",
+                "PLATFORM",
+                many=True,
+            ),
+            Argument("an extra of pyproject.toml; may be given again", "--extra", "NAME", many=True),
+            Argument("a dependency group of pyproject.toml; may be given again", "--group", "NAME", many=True),
+            Argument("the environment in the lock (default: default)", "--env", "NAME"),
+            Argument("an envproxy to ask (default: none, indexes and channels are asked directly)", "--proxy", "URL"),
+            Argument("let one package change, or everything", "--upgrade", "NAME", many=True, optional=True),
+            Argument("no release after this date or RFC 3339 time", "--exclude-newer", "DATE"),
+            Argument("build nothing: only wheels, no sdists and no repositories", "--only-binary"),
+            _OUTPUT,
+            _JSON,
+            *_PLACE,
+        ),
+        (
+            ("envagent lock pyproject.toml --group test -o lock.json", "a project with its tests"),
+            ("envagent lock --pypi torch --conda ffmpeg --platform linux-64+cuda=12.4 -o lock.json", "both in one"),
+            ("envagent lock lock.json --upgrade numpy -o lock.json", "the rest stays"),
+        ),
+    ),
+    Command(
         "materialize",
         "materialize:run",
         "make the environment of a lock, or find it",

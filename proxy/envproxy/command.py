@@ -44,8 +44,7 @@ class Argument:
     def usage(self) -> str:
         """As it stands in a line of usage."""
         if self.flag:
-            value = f"[{self.metavar}]" if self.optional else self.metavar
-            shown = f"{self.short or self.flag} {value}".strip()
+            shown = f"{self.short or self.flag} {self._value}".strip()
             return shown if self.required else f"[{shown}]" + ("..." if self.many else "")
         shown = f"{self.metavar}..." if self.many else self.metavar
         return f"[{shown}]" if self.optional else shown
@@ -54,7 +53,11 @@ class Argument:
     def shown(self) -> str:
         """As it stands in a list of arguments."""
         spelled = f"{self.short}, {self.flag}" if self.short else self.flag
-        return f"{spelled} {self.metavar}".strip()
+        return f"{spelled} {self._value}".strip()
+
+    @property
+    def _value(self) -> str:
+        return f"[{self.metavar}]" if self.flag and self.optional else self.metavar
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Make the parser understand it."""
