@@ -7,9 +7,8 @@ is written here and noted in the mark with its digest.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
-
-from blake3 import blake3
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
@@ -120,13 +119,13 @@ def _metadata(wheel: WheelFile, tree: Tree, site: str) -> dict[str, bytes]:
 
 
 def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, str]) -> dict[str, str]:
-    """The BLAKE3 (hexadecimal) of each file, by path."""
+    """The SHA-256 (hexadecimal) of each file, by path."""
     usual = () if plan.conda_python else ("include", "lib")
     make_directories(draft, [*directories([*own, *links]), *usual])
     for path, data in own.items():
         (draft / path).write_bytes(data)
     make_links(draft, links)
-    return {path: blake3(data).hexdigest() for path, data in own.items()}
+    return {path: hashlib.sha256(data).hexdigest() for path, data in own.items()}
 
 
 def _stale_bytecode(plan: Plan, trees: list[Tree], overlaps: Overlaps) -> list[frozenset[str]]:

@@ -7,6 +7,7 @@ there are cores. A pyc names no prefix: the import system fixes the file name of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-
-from blake3 import blake3
 
 from envagent.errors import PrefixRefused
 from envagent.materialize.layout import compiled_path, site_packages
@@ -140,7 +139,9 @@ def _publish(build: Build) -> Tree:
         path.chmod(0o444)
         data = path.read_bytes()
         entries.append(
-            Entry(str(path.relative_to(build.files)), len(data), executable=False, digest=blake3(data).digest())
+            Entry(
+                str(path.relative_to(build.files)), len(data), executable=False, digest=hashlib.sha256(data).digest()
+            )
         )
     return build.publish(Manifest.of(directories(entry.path for entry in entries), entries))
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import zstandard
-from blake3 import blake3
 
 from envagent.materialize.member import Damaged, write_all
 from envagent.materialize.paths import fault
@@ -48,12 +47,11 @@ Opened: TypeAlias = "Callable[[IO[bytes]], AbstractContextManager[Iterator[IO[by
 
 
 class File(NamedTuple):
-    """A regular file that was written. `size` is in bytes, the digests are raw bytes."""
+    """A regular file that was written. `size` is in bytes, the digest is raw bytes."""
 
     size: int
     executable: bool
     sha256: bytes
-    blake3: bytes
 
 
 @dataclass
@@ -175,7 +173,7 @@ class _Unpacking:
 
     def _write_file(self, data: IO[bytes], member: tarfile.TarInfo, path: str) -> File:
         executable = bool(member.mode & 0o111)
-        sha256, content, size = hashlib.sha256(), blake3(), 0
+        sha256, size = hashlib.sha256(), 0
         out = os.open(
             f"{self._root}/{path}",
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
@@ -184,14 +182,13 @@ class _Unpacking:
         try:
             while chunk := data.read(_CHUNK_BYTES):
                 sha256.update(chunk)
-                content.update(chunk)
                 write_all(out, chunk)
                 size += len(chunk)
             seconds = max(0, min(int(member.mtime), 1 << 32))
             os.utime(out, (seconds, seconds))
         finally:
             os.close(out)
-        return File(size, executable, sha256.digest(), content.digest())
+        return File(size, executable, sha256.digest())
 
     def _link(self, path: str, target: str) -> None:
         there = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from envagent.errors import ArtifactRefused
 from envagent.materialize import conda_archive, conda_meta
 from envagent.materialize.conda_package import PathEntry, read_package
@@ -111,7 +109,7 @@ class _Layout:
                 links.append((place, self._contents.links[entry.path]))
             else:
                 file = self._contents.files[entry.path]
-                self._entries.append(Entry(place, file.size, file.executable, file.blake3))
+                self._entries.append(Entry(place, file.size, file.executable, file.sha256))
         return links
 
     def _described(self, entry: PathEntry, place: str) -> PathEntry:
@@ -136,7 +134,7 @@ class _Layout:
         target = self._tree / path
         target.write_bytes(data)
         target.chmod(0o555 if executable else 0o444)
-        self._entries.append(Entry(path, len(data), executable, blake3(data).digest()))
+        self._entries.append(Entry(path, len(data), executable, hashlib.sha256(data).digest()))
 
 
 def _of_launcher(path: str, data: bytes) -> PathEntry:

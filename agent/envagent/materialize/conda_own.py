@@ -10,8 +10,6 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from envagent.errors import PrefixRefused
 from envagent.materialize import conda_meta
 from envagent.materialize.conda_prefix import PrefixTooLong, in_binary, in_text
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 def write_own(source: CondaFile, tree: Tree, draft: Path, place: Path, lost: Container[str]) -> dict[str, str]:
     """Write them into `draft`, whose directories are there and which will be renamed to `place`.
 
-    `lost` are paths that belong to another package. Returns the BLAKE3 (hexadecimal) by path. Raises PrefixRefused
+    `lost` are paths that belong to another package. Returns the SHA-256 (hexadecimal) by path. Raises PrefixRefused
     where the place is too long; OSError passes.
     """
     meta = conda_meta.path_of(source.stem)
@@ -38,11 +36,11 @@ def write_own(source: CondaFile, tree: Tree, draft: Path, place: Path, lost: Con
     for entry in held.placeholders:
         if entry.path not in lost and (data := _replaced(source, tree, entry, prefix)) is not None:
             _write(draft, tree, entry.path, data)
-            digests[entry.path] = blake3(data).hexdigest()
-            replaced[entry.path] = conda_meta.Replaced(hashlib.sha256(data).hexdigest(), len(data))
+            digests[entry.path] = hashlib.sha256(data).hexdigest()
+            replaced[entry.path] = conda_meta.Replaced(digests[entry.path], len(data))
     document = conda_meta.record(source, held, replaced)
     (draft / meta).write_bytes(document)
-    return digests | {meta: blake3(document).hexdigest()}
+    return digests | {meta: hashlib.sha256(document).hexdigest()}
 
 
 def has_link_script(source: CondaFile, tree: Tree) -> bool:

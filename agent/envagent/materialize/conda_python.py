@@ -7,13 +7,12 @@ names the package, so gc and kill -9 treat it as any other tree. The same scratc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from blake3 import blake3
 
 from envagent.materialize.conda_order import closure
 from envagent.materialize.interpreter import Interpreter, describe
@@ -72,7 +71,7 @@ class CondaPython:
             data = json.dumps(said, default=str, sort_keys=True).encode()
             (build.files / _ANSWER).write_bytes(data)
             (build.files / _ANSWER).chmod(0o444)
-            entry = Entry(_ANSWER, len(data), executable=False, digest=blake3(data).digest())
+            entry = Entry(_ANSWER, len(data), executable=False, digest=hashlib.sha256(data).digest())
             return build.publish(Manifest.of([], [entry]))
         finally:
             build.release()

@@ -8,11 +8,10 @@ RECORD promises.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from blake3 import blake3
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize import record
@@ -97,7 +96,7 @@ class Unpacking:
         target = self.build.files / path
         target.write_bytes(data)
         target.chmod(0o555 if executable else 0o444)
-        return Entry(path, len(data), executable, blake3(data).digest())
+        return Entry(path, len(data), executable, hashlib.sha256(data).digest())
 
 
 def _spread(wheel: Wheel, library: str) -> list[Placed]:

@@ -16,7 +16,7 @@ from envagent.materialize.member import Damaged, Member, write
 
 
 class Unpack(msgspec.Struct, frozen=True, array_like=True, tag="unpack"):
-    """Write `members` of the archive to `targets` (relative to `root`); the answer is their BLAKE3 digests."""
+    """Write `members` of the archive to `targets` (relative to `root`); the answer is their SHA-256 digests."""
 
     archive: str
     root: str

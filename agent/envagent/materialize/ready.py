@@ -24,7 +24,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """What the prefix is. `own` are its own files (path to BLAKE3 in hexadecimal), `links` its own symbolic links.
+    """What the prefix is. `own` are its own files (path to SHA-256 in hexadecimal), `links` its own symbolic links.
 
     `absent` is bytecode of the store that was left out, for its source is another package's here. `link_scripts` are
     the conda packages that have a script to run after installing, which was not run.

@@ -1,4 +1,4 @@
-"""Whether a prefix still holds what it was made of: every file by its BLAKE3, against the manifests beside it.
+"""Whether a prefix still holds what it was made of: every file by its SHA-256, against the manifests beside it.
 
 An edit through a hardlink reaches the store and every other environment with that file; this is how it is found.
 Files that appeared later (caches of the interpreter, notes of a person) are not looked at. It needs no store.
@@ -6,14 +6,13 @@ Files that appeared later (caches of the interpreter, notes of a person) are not
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from blake3 import blake3
 
 from envagent.errors import PrefixRefused
 from envagent.materialize.ready import manifest_path, read_ready
@@ -101,13 +100,10 @@ def _check(root: Path, entry: Entry | Link, source: str) -> Finding | None:
 
 
 def _digest(path: Path) -> bytes:
-    """The BLAKE3 of a file, or nothing where there is none."""
+    """The SHA-256 of a file, or nothing where there is none."""
     try:
         with path.open("rb") as file:
-            content = blake3()
-            while data := file.read(1 << 20):
-                content.update(data)
-            return content.digest()
+            return hashlib.file_digest(file, "sha256").digest()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return b""
 

@@ -1,9 +1,10 @@
 """What a tree holds, as one small file: linking, verifying and comparing trees neither walks nor parses them.
 
-A manifest lists directories (each after its parent), files (by path) with size, executable bit and BLAKE3, and
-symbolic links (by path) with their targets. Its bytes are canonical, so their BLAKE3 is the tree digest: two nodes
-that unpacked the same artifact hold the same digest. The file is the magic, the digest, the payload; a torn or edited
-manifest does not open.
+A manifest lists directories (each after its parent), files (by path) with size, executable bit and SHA-256, and
+symbolic links (by path) with their targets. SHA-256, because that is what RECORD and paths.json promise: a file is
+hashed once, and one digest proves all. A manifest's bytes are canonical, so their BLAKE3 is the tree digest: two
+nodes that unpacked the same artifact hold the same digest. The file is the magic, the digest, the payload; a torn or
+edited manifest does not open.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_MAGIC = b"envmesh tree 1\n"
+_MAGIC = b"envmesh tree 2\n"
 _DIGEST_BYTES = 32
 
 
@@ -27,7 +28,7 @@ class TornManifest(Exception):
 
 
 class Entry(NamedTuple):
-    """A regular file: `path` is relative to the tree, `size` is in bytes, `digest` is the BLAKE3 of its content."""
+    """A regular file: `path` is relative to the tree, `size` is in bytes, `digest` is the SHA-256 of its content."""
 
     path: str
     size: int
