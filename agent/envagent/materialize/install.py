@@ -1,87 +1,137 @@
 """From a wheel to its tree in the store: what an installer leaves behind, laid out relative to any prefix.
 
-A build is submitted (directory read, directories made, members handed to the workers in units) and later finished
-(scripts, INSTALLER, RECORD, manifest, published), so that the workers always have the next wheel's members.
-Invariant: nothing is published unless the wheel has the SHA-256 that was asked for and every file is the one that
-RECORD promises.
+A small wheel is one job of one worker. A large one is read here and its members are shared out in units; what remains
+(scripts, INSTALLER, RECORD, the manifest) is done when they are written. Both go through the same steps, with other
+hands. Invariant: nothing is published unless the wheel has the SHA-256 that was asked for and every file is the one
+that RECORD promises.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize import record
-from envagent.materialize.job import Digest, Unpack
+from envagent.materialize.job import Digest, Install, Unpack
 from envagent.materialize.layout import BIN, Placed, record_path, site_packages, spread
-from envagent.materialize.member import Damaged, read, starts_with
+from envagent.materialize.member import Damaged, read, starts_with, write_new
 from envagent.materialize.paths import directories
 from envagent.materialize.scripts import SHEBANG, launcher, with_interpreter
 from envagent.materialize.wheel import Wheel, read_wheel
+from envagent.materialize.work import perform
 from envagent.store.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
 
+    from envagent.materialize.job import Job
     from envagent.materialize.plan import Source, WheelFile
-    from envagent.materialize.workers import Workers
     from envagent.store.node import Build, Tree
 
 INSTALLER = b"envagent\n"
+_WHOLE_BYTES = 8 << 20  # of a wheel: one worker makes the whole tree, in a tenth of a second or two
 _UNIT_BYTES = 8 << 20  # of unpacked content: small enough to share out, large enough to be worth a frame
 _UNIT_FILES = 500
 
 
-def start(source: WheelFile, library: str, build: Build, workers: Workers) -> Unpacking:
+class Hands(Protocol):
+    """Who does jobs: the workers, or whoever asks."""
+
+    def submit(self, job: Job) -> Future[list[bytes]]:
+        """The answer, now or later; the future raises ArtifactRefused, Damaged or OSError."""
+
+
+class _Own:
+    """Hands that do a job when they are given it."""
+
+    def submit(self, job: Job) -> Future[list[bytes]]:
+        """As Hands say."""
+        done: Future[list[bytes]] = Future()
+        try:
+            done.set_result(perform(job).result())
+        except (ArtifactRefused, Damaged, OSError) as error:
+            done.set_exception(error)
+        return done
+
+
+def install(job: Install) -> bytes:
+    """Make the tree with one's own hands; the file of its manifest. Raises ArtifactRefused; OSError passes."""
+    return _begin(job, _Own()).manifest().encode()
+
+
+def start(source: WheelFile, library: str, build: Build, hands: Hands) -> Unpacking:
     """Begin to build the tree of a wheel. Raises ArtifactRefused; OSError passes."""
-    digest = workers.submit(Digest(str(source.path)))
-    try:
-        wheel = read_wheel(source.path, filename=source.filename)
-        placed = _spread(wheel, library)
-        for directory in _directories(wheel, placed, library):
-            (build.files / directory).mkdir()
-    except ArtifactRefused:
-        check_digest(source, digest)
-        raise
-    units = [(unit, _submit(wheel, unit, build, workers)) for unit in _units(placed)]
-    return Unpacking(source, library, build, digest, wheel, placed, units)
+    job = Install(str(source.path), source.filename, source.sha256, library, str(build.files))
+    if source.path.stat().st_size > _WHOLE_BYTES:
+        return Unpacking(source, build, _begin(job, hands).manifest)
+    whole = hands.submit(job)
+    return Unpacking(source, build, lambda: Manifest.decode(whole.result()[0]))
 
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A tree on its way: `finish` waits for the workers."""
+    """A tree on its way: `manifest` waits until it is whole."""
 
     source: WheelFile
-    library: str
     build: Build
-    digest: Future[list[bytes]]
-    wheel: Wheel
-    placed: list[Placed]
-    units: list[tuple[list[Placed], Future[list[bytes]]]]
+    manifest: Callable[[], Manifest]
 
     def finish(self) -> Tree:
         """Publish the tree. Raises ArtifactRefused; OSError passes."""
+        return self.build.publish(self.manifest())
+
+
+def _begin(job: Install, hands: Hands) -> _Parts:
+    digest = hands.submit(Digest(job.archive))
+    try:
+        wheel = read_wheel(Path(job.archive), filename=job.filename)
+        placed = _spread(wheel, job.library)
+        folders = _directories(wheel, placed, job.library)
+        for folder in folders:
+            os.mkdir(f"{job.root}/{folder}")  # noqa: PTH102  # thousands: no Path per directory
+    except ArtifactRefused:
+        check_digest(job, digest)
+        raise
+    units = [(unit, hands.submit(_unpack(job, unit))) for unit in _units(placed)]
+    return _Parts(job, digest, wheel, placed, folders, units)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A tree whose members are being written."""
+
+    job: Install
+    digest: Future[list[bytes]]
+    wheel: Wheel
+    placed: list[Placed]
+    folders: list[str]
+    units: list[tuple[list[Placed], Future[list[bytes]]]]
+
+    def manifest(self) -> Manifest:
+        """Wait for the members and write what is not one. Raises ArtifactRefused; OSError passes."""
         try:
             entries = [entry for unit, digests in self.units for entry in _entries(unit, digests.result())]
         except Damaged as damaged:
-            check_digest(self.source, self.digest)
-            raise ArtifactRefused(self.source.filename, str(damaged)) from None
-        check_digest(self.source, self.digest)
+            check_digest(self.job, self.digest)
+            raise ArtifactRefused(self.job.filename, str(damaged)) from None
+        check_digest(self.job, self.digest)
         entries += self._written()
-        return self.build.publish(Manifest.of(_directories(self.wheel, self.placed, self.library), entries))
+        return Manifest.of(self.folders, entries)
 
     def _written(self) -> Iterator[Entry]:
         """The files that are ours or changed by us, and the RECORD of everything."""
-        rows = [_row(place, self.library) for place in self.placed if not place.is_script]
+        rows = [_row(place, self.job.library) for place in self.placed if not place.is_script]
         for path, data, executable in self._made():
-            rows.append(record.row(_from_site(path, self.library), data))
+            rows.append(record.row(_from_site(path, self.job.library), data))
             yield self._write(path, data, executable=executable)
-        own = record_path(self.wheel, self.library)
-        text = record.render(rows, own_path=_from_site(own, self.library))
+        own = record_path(self.wheel, self.job.library)
+        text = record.render(rows, own_path=_from_site(own, self.job.library))
         yield self._write(own, text, executable=False)
 
     def _made(self) -> Iterator[tuple[str, bytes, bool]]:
@@ -90,12 +140,14 @@ class Unpacking:
         with self.wheel.path.open("rb") as file:
             for script in (place for place in self.placed if place.is_script):
                 yield script.path, with_interpreter(read(file.fileno(), script.member)), True
-        yield posixpath.join(posixpath.dirname(record_path(self.wheel, self.library)), "INSTALLER"), INSTALLER, False
+        yield (
+            posixpath.join(posixpath.dirname(record_path(self.wheel, self.job.library)), "INSTALLER"),
+            INSTALLER,
+            False,
+        )
 
     def _write(self, path: str, data: bytes, *, executable: bool) -> Entry:
-        target = self.build.files / path
-        target.write_bytes(data)
-        target.chmod(0o555 if executable else 0o444)
+        write_new(f"{self.job.root}/{path}", data, executable=executable)
         return Entry(path, len(data), executable, hashlib.sha256(data).digest())
 
 
@@ -124,9 +176,8 @@ def _units(placed: list[Placed]) -> Iterator[list[Placed]]:
         yield unit
 
 
-def _submit(wheel: Wheel, unit: list[Placed], build: Build, workers: Workers) -> Future[list[bytes]]:
-    members = [place.member for place in unit]
-    return workers.submit(Unpack(str(wheel.path), str(build.files), members, [place.path for place in unit]))
+def _unpack(job: Install, unit: list[Placed]) -> Unpack:
+    return Unpack(job.archive, job.root, [place.member for place in unit], [place.path for place in unit])
 
 
 def _entries(unit: list[Placed], digests: list[bytes]) -> Iterator[Entry]:
@@ -150,10 +201,10 @@ def _from_site(path: str, library: str) -> str:
     return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
 
 
-def check_digest(source: Source, digest: Future[list[bytes]]) -> None:
+def check_digest(asked: Source | Install, digest: Future[list[bytes]]) -> None:
     """That the file is the one that was asked for, by the answer to a Digest job. Raises ArtifactRefused."""
     found = digest.result()[0].hex()
-    if found != source.sha256:
+    if found != asked.sha256:
         raise ArtifactRefused(
-            source.filename, f"its sha256 is {found}, {source.sha256} was asked for", hint="fetch the file again"
+            asked.filename, f"its sha256 is {found}, {asked.sha256} was asked for", hint="fetch the file again"
         )

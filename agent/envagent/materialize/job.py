@@ -1,18 +1,14 @@
-"""What a worker is asked to do, how it does it, and what it answers; the same in this process and in another.
+"""What a worker is asked to do and what it answers: values that cross a pipe, errors among them.
 
-A job names everything by path and moves bytes; whether a file belongs there was decided before. Answers carry errors
-as values, for they cross a pipe.
+A job names everything by path. How it is done is work.py's; whether a file belongs there was decided before.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
-
 import msgspec
 
-from envagent.materialize.member import Damaged, Member, write
+from envagent.errors import ArtifactRefused
+from envagent.materialize.member import Damaged, Member
 
 
 class Unpack(msgspec.Struct, frozen=True, array_like=True, tag="unpack"):
@@ -25,13 +21,23 @@ class Unpack(msgspec.Struct, frozen=True, array_like=True, tag="unpack"):
 
 
 class Digest(msgspec.Struct, frozen=True, array_like=True, tag="digest"):
-    """The SHA-256 of a whole file."""
+    """The answer is the SHA-256 of a whole file."""
 
     path: str
 
 
+class Install(msgspec.Struct, frozen=True, array_like=True, tag="install"):
+    """Make the whole tree of a wheel below `root`, for the interpreter's `library`; the answer is its manifest."""
+
+    archive: str
+    filename: str
+    sha256: str
+    library: str
+    root: str
+
+
 class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):
-    """Unpack the conda package `stem` to the tree at `root` (conda_install.py); the answer is its manifest."""
+    """Make the tree of the conda package `stem` at `root` (conda_install.py); the answer is its manifest."""
 
     archive: str
     root: str
@@ -39,13 +45,17 @@ class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):
     library: str
 
 
-Job = Unpack | Digest | CondaInstall
+Job = Unpack | Digest | Install | CondaInstall
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
-    """The digests, or the manifest, that the job was about."""
+    """What was asked for."""
 
-    digests: list[bytes]
+    answer: list[bytes]
+
+    def result(self) -> list[bytes]:
+        """The answer."""
+        return self.answer
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
@@ -55,44 +65,21 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     code: int = 0
     path: str = ""
 
-    def error(self) -> Exception:
-        """The exception that it was."""
-        return OSError(self.code, self.reason, self.path) if self.code else Damaged(self.reason)
+    def result(self) -> list[bytes]:
+        """Raise it."""
+        raise OSError(self.code, self.reason, self.path) if self.code else Damaged(self.reason)
 
 
-Answer = Done | Failed
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The package is not to be installed; a person is told why."""
+
+    filename: str
+    problem: str
+    hint: str
+
+    def result(self) -> list[bytes]:
+        """Raise it."""
+        raise ArtifactRefused(self.filename, self.problem, hint=self.hint)
 
 
-def perform(job: Job) -> Answer:
-    """Do it."""
-    try:
-        return Done(_perform(job))
-    except Damaged as damaged:
-        return Failed(str(damaged))
-    except OSError as error:
-        return Failed(error.strerror or str(error), error.errno or 5, str(error.filename or ""))
-
-
-def _perform(job: Job) -> list[bytes]:
-    if isinstance(job, Unpack):
-        return _unpack(job)
-    if isinstance(job, Digest):
-        return [_sha256(job.path)]
-    from envagent.materialize import conda_install  # noqa: PLC0415  # most environments have no conda packages
-
-    return [conda_install.perform(job)]
-
-
-def _sha256(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _unpack(job: Unpack) -> list[bytes]:
-    fd = os.open(job.archive, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return [
-            write(fd, member, f"{job.root}/{target}") for member, target in zip(job.members, job.targets, strict=True)
-        ]
-    finally:
-        os.close(fd)
+Answer = Done | Failed | Refused

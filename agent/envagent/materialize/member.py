@@ -82,7 +82,7 @@ def write(fd: int, member: Member, target: str) -> bytes:
 
     Raises Damaged, and what is written is then to be thrown away; OSError passes (also where the file exists).
     """
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o555 if member.executable else 0o444)
+    out = _open_new(target, executable=member.executable)
     try:
         if max(member.size, member.compressed) > MAX_ONE_SHOT_BYTES:
             return _write_stream(fd, member, out)
@@ -93,6 +93,19 @@ def write(fd: int, member: Member, target: str) -> bytes:
         return digest
     finally:
         os.close(out)
+
+
+def write_new(target: str, data: bytes, *, executable: bool) -> None:
+    """Write a new read-only file. OSError passes (also where the file exists)."""
+    out = _open_new(target, executable=executable)
+    try:
+        write_all(out, data)
+    finally:
+        os.close(out)
+
+
+def _open_new(target: str, *, executable: bool) -> int:
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o555 if executable else 0o444)
 
 
 def _content(fd: int, member: Member) -> bytes | bytearray:

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from envagent.materialize.job import Job, perform
+from envagent.materialize.job import Job
+from envagent.materialize.work import perform
 
 _LENGTH = struct.Struct("<I")
 

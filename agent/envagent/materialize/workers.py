@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 import msgspec
 
 from envagent.errors import EnvagentError
-from envagent.materialize.job import Answer, Failed, Job, perform
+from envagent.materialize.job import Answer, Job
+from envagent.materialize.work import perform
 from envagent.materialize.worker import receive, send
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="unpack", initializer=self._choose_child)
 
     def submit(self, job: Job) -> Future[list[bytes]]:
-        """The digests that the job answers; the future raises Damaged or OSError as it would have done here."""
+        """The answer to the job; the future raises what it would have raised here."""
         return self._threads.submit(self._perform, job)
 
     def __enter__(self) -> Self:
@@ -63,9 +64,7 @@ class Workers:
 
     def _perform(self, job: Job) -> list[bytes]:
         answer = cast("_Child", self._own.child).ask(job) if self._children else perform(job)
-        if isinstance(answer, Failed):
-            raise answer.error()
-        return answer.digests
+        return answer.result()
 
 
 class _Child:
