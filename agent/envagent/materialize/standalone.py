@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import zstandard
-from blake3 import blake3
 
 from envagent.errors import ArtifactRefused, PrefixRefused
 from envagent.materialize.interpreter import describe
@@ -92,7 +91,7 @@ def _fill(archive: InterpreterArchive, path: Path, root: Path) -> Manifest:
     python = _asked(archive, root, [*contents.files, *contents.links])
     _compile(archive, python, root)
     entries = [
-        Entry(name, file.size, file.executable, file.blake3)
+        Entry(name, file.size, file.executable, file.sha256)
         for name, file in contents.files.items()
         if not name.endswith(".pyc")
     ]
@@ -146,4 +145,4 @@ def _compile(archive: InterpreterArchive, python: Interpreter, root: Path) -> No
 def _compiled(root: Path, path: Path) -> Entry:
     path.chmod(0o444)
     data = path.read_bytes()
-    return Entry(path.relative_to(root).as_posix(), len(data), executable=False, digest=blake3(data).digest())
+    return Entry(path.relative_to(root).as_posix(), len(data), executable=False, digest=hashlib.sha256(data).digest())
