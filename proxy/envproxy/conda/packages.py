@@ -64,6 +64,7 @@ class _Wanted:
 
     @property
     def size(self) -> int | None:
+        """The bytes that it must have, if the index states them."""
         return self.record.size if self.record else None
 
 
@@ -99,8 +100,8 @@ class Packages:
 
     async def open(self, place: str, name: Filename, demanded: str | None) -> Package:
         """The package. Raises NoSuchThing, PolicyRefused, UpstreamError."""
-        is_known = demanded is not None and await self._is_settled(place, name, demanded)
-        record = None if is_known else await self._record(place, name, demanded)
+        is_settled = demanded is not None and await self._is_settled(place, name, demanded)
+        record = None if is_settled else await self._record(place, name, demanded)
         found = await self._find(place, name, demanded, record)
         return found if isinstance(found, Package) else await self._fetch(found)
 
