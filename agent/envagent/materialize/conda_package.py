@@ -1,6 +1,6 @@
 """What a conda package says of itself, held against what was unpacked, and where each file goes (CEP 34, CEP 20).
 
-Pure but for reading the three documents under `info/`. Invariant: of a `Package` every path is one that was unpacked,
+Pure. Invariant: of a `Package` every path is one that was unpacked,
 with the size and sha256 that paths.json promises, and no two of them are installed as one. Files that paths.json does
 not list are not installed, as with every conda client.
 """
@@ -8,7 +8,7 @@ not list are not installed, as with every conda client.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -19,9 +19,11 @@ from envagent.materialize.paths import fault
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
-    from pathlib import Path
 
-    from envagent.materialize.conda_archive import Contents
+    from envagent.materialize.untar import Contents
+
+
+_T = TypeVar("_T")
 
 
 class PathEntry(msgspec.Struct, omit_defaults=True, rename={"path": "_path"}):
@@ -52,43 +54,41 @@ class _Link(msgspec.Struct):
 class Package:
     """A package that may be installed. `index` is its index.json; `installed` pairs each path with its place.
 
-    Directories are entries of the type "directory".
+    Directories are entries of the type "directory". `is_python` says that it is one without a platform.
     """
 
     index: dict[str, Any]
+    is_python: bool
     installed: tuple[tuple[PathEntry, str], ...]
     entry_points: tuple[EntryPoint, ...]
 
 
-def read_package(root: Path, contents: Contents, *, stem: str, library: str) -> Package:
-    """Read and check the metadata of the package `stem`, unpacked in `root`, for a Python's `library` directory.
-
-    Raises Damaged; OSError passes.
-    """
-    index = _document(root, contents, "index.json", dict[str, Any])
+def read_package(contents: Contents, *, stem: str, library: str) -> Package:
+    """Read and check the metadata of the package `stem` for a Python's `library` directory. Raises Damaged."""
+    index = _document(contents, "info/index.json", dict[str, Any])
     own = "-".join(str(index.get(name)) for name in ("name", "version", "build"))
     if own != stem:
         raise Damaged(f"inside it calls itself {own}")
     is_python = index.get("noarch") == "python"
     if is_python and not library:
         raise Damaged("it is a noarch Python package, and the environment has no Python")
-    entries = _document(root, contents, "paths.json", _Paths).paths
+    entries = _document(contents, "info/paths.json", _Paths).paths
     for entry in entries:
         _check(entry, contents)
-    link = _document(root, contents, "link.json", _Link) if is_python and "info/link.json" in contents.files else None
-    points = _entry_points(link) if link else ()
+    has_link = is_python and "info/link.json" in contents.documents
+    points = _entry_points(_document(contents, "info/link.json", _Link)) if has_link else ()
     installed = tuple((entry, _place(entry.path, library) if is_python else entry.path) for entry in entries)
     _check_unique([*(place for _, place in installed), *(f"{BIN}/{point.name}" for point in points)])
-    return Package(index, installed, points)
+    return Package(index, is_python, installed, points)
 
 
-def _document(root: Path, contents: Contents, name: str, kind: type[Any]) -> Any:  # noqa: ANN401  # of the kind
-    if f"info/{name}" not in contents.files:
-        raise Damaged(f"it has no info/{name}")
+def _document(contents: Contents, name: str, kind: type[_T]) -> _T:
+    if name not in contents.documents:
+        raise Damaged(f"it has no {name}")
     try:
-        return msgspec.json.decode((root / "info" / name).read_bytes(), type=kind)
+        return msgspec.json.decode(contents.documents[name], type=kind)
     except msgspec.MsgspecError as error:
-        raise Damaged(f"its info/{name} is not understood ({error})") from None
+        raise Damaged(f"its {name} is not understood ({error})") from None
 
 
 def _check(entry: PathEntry, contents: Contents) -> None:
@@ -118,12 +118,14 @@ def _entry_points(link: _Link) -> tuple[EntryPoint, ...]:
         raise Damaged(str(problem)) from None
 
 
+def moves(library: str) -> dict[str, str]:
+    """Where the two directories of a noarch Python package go (CEP 20)."""
+    return {"site-packages": site_packages(library), "python-scripts": BIN}
+
+
 def _place(path: str, library: str) -> str:
-    """Where a file of a noarch Python package goes (CEP 20)."""
-    top, _, rest = path.partition("/")
-    if top == "site-packages":
-        return f"{site_packages(library)}/{rest}"
-    return f"{BIN}/{rest}" if top == "python-scripts" else path
+    top, slash, rest = path.partition("/")
+    return f"{moves(library).get(top, top)}{slash}{rest}"
 
 
 def _check_unique(places: list[str]) -> None:
