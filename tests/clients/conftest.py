@@ -36,8 +36,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, upstream: FakeIndex, clock: FakeClock) -> AsyncIterator[LocalProxy]:
-    settings = {"pypi.upstreams.pypi.read-timeout": "0.3s"}  # so that tests of upstreams that hang do not
+def patience() -> str:
+    """How long the proxy waits for a byte of upstream: beyond any load, unless a test of silence makes it short."""
+    return "60s"
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, upstream: FakeIndex, clock: FakeClock, patience: str) -> AsyncIterator[LocalProxy]:
+    settings = {"pypi.upstreams.pypi.read-timeout": patience}
     async with running_proxy(tmp_path, upstream=upstream, settings=settings, clock=clock) as running:
         yield running
 

@@ -41,6 +41,10 @@ class Failure:
     pip: str
     uv: str
 
+    @property
+    def patience(self) -> str:
+        return "0.3s" if isinstance(self.fault, Hang) else "60s"
+
     def told_by(self, client: Client) -> str:
         return self.pip if client.name == "pip" else self.uv
 
@@ -73,7 +77,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("client", [Pip, Uv], indirect=True)
-@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(
+    ("failure", "patience"), [(failure, failure.patience) for failure in FAILURES.values()], ids=FAILURES
+)
 async def test_clients_fail_and_then_recover_when(
     client: Client, failure: Failure, proxy: LocalProxy, upstream: FakeIndex, clock: FakeClock
 ) -> None:
@@ -149,7 +155,7 @@ async def test_clients_that_come_back_when_told_to_get_through(
     assert outcome.installed == {"alpha": "1.0", "beta": "2.1"}, outcome.output
 
 
-@pytest.mark.parametrize("client", [Pip, Uv], indirect=True)
+@pytest.mark.parametrize(("client", "patience"), [(Pip, "0.3s"), (Uv, "0.3s")], indirect=["client"])
 async def test_what_is_cached_installs_while_upstream_hangs(
     client: Client, warm_proxy: Proxy, upstream: FakeIndex, clock: FakeClock
 ) -> None:

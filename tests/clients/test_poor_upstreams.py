@@ -37,6 +37,10 @@ class Defect:
     fault: Fault | None = None
     times: int | None = None
 
+    @property
+    def patience(self) -> str:
+        return "0.3s" if isinstance(self.fault, HangAfter) else "60s"
+
     def befall(self, upstream: FakeIndex) -> None:
         upstream.style = self.style
         if self.fault:
@@ -108,7 +112,11 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("client", "defect"), ROWS, indirect=["client"])
+@pytest.mark.parametrize(
+    ("client", "defect", "patience"),
+    [(client, defect, DEFECTS[defect].patience) for client, defect in ROWS],
+    indirect=["client"],
+)
 async def test_clients_install_from_an_upstream_with(
     client: Client, defect: str, proxy: Proxy, upstream: FakeIndex
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.airport import Airport
 from fixtures.clock import FakeClock
 from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.reports import Reports
@@ -41,6 +42,18 @@ def reports() -> Reports:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def read_timeout_s() -> float:
+    """How long an airport waits for a byte of upstream: beyond any load, unless a test of silence makes it short."""
+    return 60.0
+
+
+@pytest.fixture
+async def airport(tmp_path: Path, read_timeout_s: float) -> AsyncIterator[Airport]:
+    async with Airport(tmp_path, read_timeout_s) as airport:
+        yield airport
 
 
 @pytest.fixture

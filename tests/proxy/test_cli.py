@@ -588,7 +588,7 @@ async def test_a_running_server_shows_a_yank_and_its_end(envproxy: Envproxy, tmp
         place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
 
         async def shown(yanked: bool | str) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
                     async with client.get("/pypi/main/simple/train/", headers=headers) as answer:

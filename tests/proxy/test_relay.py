@@ -19,14 +19,7 @@ from fixtures.patience import a_moment, until
 from fixtures.upstream import Gate, Style, WrongBytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-
-@pytest.fixture
-async def airport(tmp_path: Path) -> AsyncIterator[Airport]:
-    async with Airport(tmp_path) as airport:
-        yield airport
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("taken", [0, 300_000, SIZE - 1])
