@@ -1,4 +1,4 @@
-"""What every test runs under: an event loop on which our own code never blocks."""
+"""What every test runs under: an event loop on which our own code never blocks, and no judgement on speed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Hypothesis would fail a test for being slow, which on a loaded machine says nothing of the test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -298,7 +298,7 @@ def outcome(data: bytes) -> bytes | None:
 WHEEL = make_wheel("alpha", "1.0").data
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     edits=st.lists(st.tuples(st.integers(0, len(WHEEL) - 1), st.integers(0, 255)), min_size=1, max_size=6),
     cut=st.integers(0, len(WHEEL)),
@@ -317,7 +317,7 @@ def test_a_mutated_wheel_gives_what_zipfile_reads_or_one_of_our_errors(
             assert found == archive.read(MEMBER)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(headers=st.binary(max_size=200), body=st.binary(max_size=50))
 def test_metadata_of_arbitrary_bytes_passes_whole_or_is_refused(headers: bytes, body: bytes) -> None:
     metadata = b"Name: alpha\nVersion: 1.0\n" + headers + b"\n\n" + body
