@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from envagent import disk, machine
+from envagent.completing import LateCompleter
 from envagent.lock import model as locked
 from envagent.lock.canonical import lock_id
-from envagent.lock.complete import Nobody
 from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Target
 from envagent.materialize import planning
@@ -127,8 +127,6 @@ class App:
                 identity = lock_id(lock)
             place = order.prefix or self.config.environments / f"{identity[:16]}-{label}-{target.name}"
             prefix = self._made(target, place, watch)
-        references = References(self.store.root)
-        references.touch(prefix.path)
         question = Question(data, env=order.env or "", target=order.target or "", prefix=str(order.prefix or ""))
         return Made(
             prefix=prefix.path,
@@ -139,13 +137,13 @@ class App:
             clobbers=prefix.clobbers,
             seconds=watch.seconds,
             note=Path(question.note(str(self.config.data))),
-            used=references.place(prefix.path),
+            used=References(self.store.root).place(prefix.path),
         )
 
     def read(self, data: bytes, name: str) -> Lock:
         """The lock that these bytes are, whatever the format; one that names no machine is read for this one."""
         machines = (self._this_machine(),) if needs_machines(data, name) else ()
-        return import_bytes(data, name, Nobody(), machines=machines)
+        return import_bytes(data, name, LateCompleter(self.config, self._downloads), machines=machines)
 
     def target(self, lock: Lock, order: Order) -> Target:
         """The target of the environment for this machine. Raises UsageError."""
@@ -170,6 +168,7 @@ class App:
             paths = {package.sha256: Path(package.filename) for package in target.packages}
             plan = planning.plan_of(target, paths, interpreter)
             if found := existing(plan, self.store, place):
+                References(self.store.root).touch(found.path)
                 return found
             if missing := self._missing(target, plan):
                 with watch.stage("fetch"):

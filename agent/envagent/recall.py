@@ -75,6 +75,14 @@ def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> 
     return answer
 
 
+def prune(data: str) -> None:
+    """Remove the notes that hold no more. OSError passes."""
+    folder = f"{data}/answers"
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if not _holds(f"{folder}/{name}"):
+            os.unlink(f"{folder}/{name}")
+
+
 def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
     """The values of the flags by their names, the lock file's among them; none at all where a word is not known."""
     valued, switches = FLAGS[command]
@@ -104,6 +112,13 @@ def _data(flags: Mapping[str, str], environ: Mapping[str, str]) -> str:
     import tomllib  # noqa: PLC0415  # only where there is such a file
 
     return os.path.expanduser(str(tomllib.loads(text).get("data", data_directory(environ))))
+
+
+def _holds(note: str) -> bool:
+    try:
+        return _noted(note) is not None
+    except ValueError:
+        return False
 
 
 def _noted(note: str) -> Answer | None:

@@ -17,10 +17,13 @@ _LOCK = Argument("a lock of any format (docs/lock.md)", metavar="LOCK")
 _ENV = Argument("which of the lock's environments (default: the only one, or default)", "--env", "NAME")
 _TARGET = Argument("which of the environment's targets (default: the only one)", "--target", "NAME")
 _WHICH = Argument("a lock of any format (docs/lock.md)", "--lock", "LOCK")
+_NETWORK = (
+    Argument("an envproxy to ask first (default: none)", "--proxy", "URL"),
+    Argument("never ask anybody else when there is a proxy", "--no-proxy-fallback"),
+)
 _MAKING = (
     Argument("where to make it (default: below the data directory, named by the lock)", "--prefix", "DIR"),
-    Argument("an envproxy to fetch through (default: none)", "--proxy", "URL"),
-    Argument("never ask an upstream when there is a proxy", "--no-proxy-fallback"),
+    *_NETWORK,
     Argument("hardlink (default), reflink or copy", "--link-mode", "MODE"),
     Argument("leave compiled modules out", "--no-bytecode"),
     *_PLACE,
@@ -114,7 +117,7 @@ COMMANDS = (
         "make a lock.json of another tool's lock",
         "Reads pixi.lock, conda-lock.yml, pylock.toml, requirements.txt, @EXPLICIT lists and uv.lock. The lock "
         "names every file with its size and sha256; what FILE leaves out is completed from its index, or refused.",
-        (replace(_LOCK, metavar="FILE"), _OUTPUT, *_MACHINES),
+        (replace(_LOCK, metavar="FILE"), _OUTPUT, *_MACHINES, *_NETWORK, *_PLACE),
         (
             ("envagent import pixi.lock -o lock.json", "all environments and platforms"),
             ("envagent import uv.lock --platform linux-64 --python 3.12 -o lock.json", "it names no machine itself"),
@@ -168,6 +171,24 @@ COMMANDS = (
         "sizes do not add up.",
         (_JSON, *_PLACE),
         (("envagent list", "for people"), ("envagent list --json", "for programs")),
+    ),
+    Command(
+        "gc",
+        "gc:run",
+        "remove what no environment needs",
+        "First environments that were made without --prefix and not asked for in a while go, unless a command runs "
+        "in one. Then trees that no environment refers to, and downloads, the longest unused first.",
+        (
+            Argument("how much of these to keep, such as 20GB (default: nothing)", "--budget", "SIZE"),
+            Argument("how long an environment may go unused (default 30d)", "--unused", "DURATION"),
+            Argument("only say what would go", "--dry-run"),
+            _JSON,
+            *_PLACE,
+        ),
+        (
+            ("envagent gc --dry-run", "what would go?"),
+            ("envagent gc --budget 20GB", "once a night"),
+        ),
     ),
     Command(
         "verify",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from envagent.commands.locks import lock_of, write_out
+from envagent.commands.locks import file_at, machines, write_out
+from envagent.completing import LateCompleter
+from envagent.config import config_of
+from envagent.console import Console
 from envagent.lock.canonical import canonical_bytes, lock_id
+from envagent.lock.formats import import_lock
 from envproxy.commands.output import say
 
 if TYPE_CHECKING:
@@ -14,7 +19,12 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Write the lock, and say its id."""
-    lock = lock_of(args.file, args)
+    console = Console(sys.stderr)
+    try:
+        completer = LateCompleter(config_of(args), console)
+        lock = import_lock(file_at(args.file), completer, machines=machines(args.platform, args.python))
+    finally:
+        console.close()
     write_out(canonical_bytes(lock), args.output)
     if args.output:
         say(f"{args.output}: lock {lock_id(lock)}")

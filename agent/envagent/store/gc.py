@@ -14,7 +14,8 @@ from envagent.store.flock import held
 from envagent.store.references import References
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from envagent.store.node import NodeStore, Tree
 
@@ -51,12 +52,16 @@ def choose(trees: Iterable[Held], wanted: set[str], *, budget: int) -> list[Held
     return chosen
 
 
+def survey(store: NodeStore, *, now: float, without: Collection[Path] = ()) -> tuple[list[Held], set[str]]:
+    """Every tree, and the keys of those that must stay; prefixes in `without` count as gone. OSError passes."""
+    return [_held(tree) for tree in store.trees()], References(store.root).keys(now=now, without=without)
+
+
 def collect(store: NodeStore, *, now: float, budget: int = 0) -> Collected:
     """Remove unwanted trees beyond `budget` bytes, orphans and trash (blocking). OSError passes."""
     with held(store.root / "in-use"):
         trees = {tree.key: tree for tree in store.trees()}
-        wanted = References(store.root).keys(now=now)
-        chosen = choose(map(_held, trees.values()), wanted, budget=budget)
+        chosen = choose(*survey(store, now=now), budget=budget)
         for gone in chosen:
             store.discard(trees[gone.key])
             (store.root / "locks" / gone.key).unlink(missing_ok=True)

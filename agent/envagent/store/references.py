@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -68,9 +68,10 @@ class References:
         """The prefix is asked for now."""
         os.utime(self.place(prefix))
 
-    def keys(self, *, now: float) -> set[str]:
-        """Every tree that a prefix or a lease wants kept; `now` in seconds since the epoch."""
-        wanted = {key for reference in self.prefixes() for key in reference.keys}
+    def keys(self, *, now: float, without: Collection[Path] = ()) -> set[str]:
+        """Every tree that a lease wants kept, or a prefix not in `without`; `now` in seconds since the epoch."""
+        kept = (reference for reference in self.prefixes() if Path(reference.path) not in without)
+        wanted = {key for reference in kept for key in reference.keys}
         for path in sorted(self._leases.iterdir()):
             lease = _read(path, Lease)
             if lease and lease.until > now:

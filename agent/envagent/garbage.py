@@ -1,0 +1,81 @@
+"""What the agent may forget: environments that nobody asked for in a while, then trees and downloads beyond a budget.
+
+Only environments below the data directory go, the ones that `materialize` named itself: the same lock makes them
+again. One that a command runs in is held (activation.py) and stays. Trees of environments stay; of the rest, the
+longest unused go first, whether trees or downloads, until both together are within the budget.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envagent import recall
+from envagent.fetch.artifacts import Artifacts
+from envagent.store import gc
+from envagent.store.flock import acquire, held
+from envagent.store.node import NodeStore
+from envagent.store.references import References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envagent.config import Config
+    from envagent.store.gc import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went, or would go: paths of environments, numbers of trees and downloads, and bytes of these two."""
+
+    environments: tuple[Path, ...]
+    trees: int
+    artifacts: int
+    size: int
+
+
+def collect(config: Config, *, now: float, unused_s: float, budget: int, dry_run: bool = False) -> Removed:
+    """Remove environments unused for so many seconds, and what is beyond `budget` bytes (blocking). OSError passes.
+
+    `now` is in seconds since the epoch. Waits until nobody makes an environment.
+    """
+    store, artifacts = NodeStore(config.store), Artifacts(config.artifacts)
+    with held(store.root / "in-use"):
+        idle = _idle(References(store.root), config.environments, before=now - unused_s)
+        environments = tuple(path for path in idle if _let_go(path, store, dry_run=dry_run))
+        trees, wanted = gc.survey(store, now=now, without=environments)
+    downloads = list(artifacts.held())
+    chosen = {one.key for one in gc.choose([*trees, *downloads], wanted, budget=budget)}
+    if not dry_run:
+        gc.collect(store, now=now, budget=_size(one for one in trees if one.key not in chosen))
+        artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen))
+        recall.prune(str(config.data))
+    return Removed(
+        environments,
+        trees=sum(one.key in chosen for one in trees),
+        artifacts=sum(one.key in chosen for one in downloads),
+        size=_size(one for one in [*trees, *downloads] if one.key in chosen),
+    )
+
+
+def _idle(references: References, folder: Path, *, before: float) -> list[Path]:
+    """The environments in the folder that were last asked for before that time."""
+    prefixes = [Path(reference.path) for reference in references.prefixes()]
+    return [path for path in prefixes if path.parent == folder and references.place(path).stat().st_mtime < before]
+
+
+def _let_go(prefix: Path, store: NodeStore, *, dry_run: bool) -> bool:
+    """Put an environment in the trash, unless a command runs in it; whether it goes."""
+    lock = acquire(prefix, wait=False)
+    if lock is None:
+        return False
+    if not dry_run:
+        prefix.rename(store.root / "trash" / f"{prefix.name}.{secrets.token_hex(4)}")
+    lock.release()
+    return True
+
+
+def _size(held: Iterable[Held]) -> int:
+    return sum(one.size for one in held)
