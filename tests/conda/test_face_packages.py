@@ -123,9 +123,16 @@ async def test_a_digest_that_is_here_is_no_other_package(upstream: FakeChannel, 
         assert (await visitor.get("noarch/none-1.0-0.conda", x_expected_sha256=ALPHA.sha256)).status == 404
 
 
-@pytest.mark.parametrize("repodata", [200, 403])
+@pytest.mark.parametrize(
+    ("repodata", "headers", "status"),
+    [
+        pytest.param(200, DEMAND, 503, id="by its digest"),
+        pytest.param(403, DEMAND, 503, id="by its digest, without an index"),
+        pytest.param(200, {}, 404, id="by what the index says"),
+    ],
+)
 async def test_a_digest_that_is_arriving_is_no_other_package(
-    upstream: FakeChannel, tmp_path: Path, repodata: int
+    upstream: FakeChannel, tmp_path: Path, repodata: int, headers: dict[str, str], status: int
 ) -> None:
     end = asyncio.Event()
     upstream.fail("*/alpha-*", Gate(after=10, event=end))
@@ -134,11 +141,11 @@ async def test_a_digest_that_is_arriving_is_no_other_package(
     async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
         if repodata == 200:
             await visitor.index()
-        first = asyncio.create_task(visitor.get(PATH, x_expected_sha256=ALPHA.sha256))
+        first = asyncio.create_task(visitor.get(PATH, **headers))
         await upstream.arrived("*/alpha-*")
         other = await visitor.get("noarch/beta-1.0-0.conda", x_expected_sha256=ALPHA.sha256)
         none = await visitor.get("noarch/none-1.0-0.conda", x_expected_sha256=ALPHA.sha256)
-        assert (other.status, none.status) == (503, 404)
+        assert (other.status, none.status) == (status, 404)
         end.set()
         assert (await first).body == ALPHA.data
 
