@@ -184,10 +184,14 @@ class App:
                 )
 
     def _interpreter(self, target: Target) -> Interpreter | None:
-        """The Python of a target that brings none of conda's. Raises PrefixRefused."""
+        """The Python of a target that brings none of conda's. Raises PrefixRefused, ArtifactRefused."""
         wanted = target.interpreter
         if wanted is None or wanted.kind == "conda":
             return None
+        if archive := target.archive:
+            from envagent.materialize import standalone  # noqa: PLC0415  # most locks have none
+
+            return standalone.obtain(archive, self.store, lambda package: self._fetched([package])[package.sha256])
         from envagent.materialize.pythons import find_system  # noqa: PLC0415  # conda environments need none
 
         return find_system(wanted.version, environ=self._environ)

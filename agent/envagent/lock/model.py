@@ -145,6 +145,14 @@ class Target:
         return tuple(package for package in self.packages if isinstance(package, PythonPackage))
 
     @property
+    def archive(self) -> InterpreterArchive | None:
+        """The archive whose Python runs, where that is neither conda's nor the machine's."""
+        if self.interpreter is None or self.interpreter.kind != "files":
+            return None
+        name = self.interpreter.name
+        return next((p for p in self.packages if isinstance(p, InterpreterArchive) and p.name == name), None)
+
+    @property
     def python_version(self) -> str:
         """The version of the interpreter, "" where there is none."""
         if self.interpreter is None or self.interpreter.kind == "system":

@@ -25,20 +25,12 @@ from fixtures.conda_packages import File
 from fixtures.conda_pythons import CannotMoveError
 from fixtures.environments import wheel_file
 from fixtures.raw_wheels import RawWheel
-from fixtures.standalone import archive, make_standalone
+from fixtures.standalone import FAKE, archive, make_standalone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from envagent.materialize.interpreter import Interpreter
-
-
-_FAKE = b"""#!/bin/sh
-case "$*" in *compileall*) exit 0 ;; esac
-printf '{"executable": "%s", "version": "9.9.9", "implementation": "cpython", "cache_tag": "cpython-99", ' "$0"
-echo '"magic": "00", "library": "python9.9", "abi": "", "soabi": ""}'
-"""
-FAKE = archive({"bin/python9.9": File(_FAKE, executable=True), "bin/python3": File(target="python9.9")})
 
 
 @dataclass(frozen=True)
