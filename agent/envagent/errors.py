@@ -58,6 +58,10 @@ class AccessRefused(EnvagentError):
     """The proxy wants a token, or one that may do this; upstream is not asked instead."""
 
 
+class BuildFailed(EnvagentError):
+    """No wheel could be made of a source on this machine; the message has the words of the build."""
+
+
 class FetchFailed(EnvagentError):
     """Artifacts that neither this machine nor any source has. Carries all of them, each with the reason."""
 

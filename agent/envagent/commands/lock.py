@@ -41,7 +41,9 @@ def run(args: Namespace) -> int:
     asked = _asked(args, found, before.environments.get(env))
     config = config_of(args)
     say(f"resolving for {', '.join(machine.name for machine in asked.machines)}")
-    environment = asyncio.run(locked(asked, data=config.data, proxy=config.proxy, environ=os.environ))
+    environment = asyncio.run(
+        locked(asked, data=config.data, proxy=config.proxy, environ=os.environ, token=config.proxy_token)
+    )
     lock = sealed(Lock({**before.environments, env: environment}))
     write_out(canonical_bytes(lock), args.output)
     _tell(args, before, lock)

@@ -1,92 +1,73 @@
 """What resolving asks of the proxy, or of indexes without one, beyond what uv and py-rattler ask themselves.
 
-Small documents in memory: origins, and the metadata of wheels. A 404 is an answer, anything else that is not one is
-SourceUnreachable: nothing is guessed from a failure.
+Small documents come into memory; whole files go among the artifacts of this machine, verified, where an environment
+made here finds them again. A server that does not answer is SourceUnreachable: nothing is guessed from a failure.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import aiohttp
-
-from envagent.errors import ArtifactRefused, SourceUnreachable
+from envagent.errors import SourceUnreachable
+from envagent.fetch.download import Patience
+from envagent.fetch.fetch import download
+from envagent.fetch.network import Network
+from envagent.fetch.report import Report
+from envagent.fetch.sources import Origins, Sources
 from envagent.resolve.places import Places
+from envproxy.errors import EnvproxyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
-_AT_ONCE = 16
-_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=10)
+    from envagent.fetch.artifacts import Artifacts
+    from envagent.lock.model import PythonPackage
 
 
+@dataclass(frozen=True, slots=True)
 class Asking:
-    """A client for the length of one lock."""
+    """The servers for the length of one lock; `origins` is what the proxy stands for."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-        self._free = asyncio.Semaphore(_AT_ONCE)
+    network: Network
+    artifacts: Artifacts
+    proxy: str
+    origins: Origins
 
-    async def get(self, url: str) -> bytes | None:
-        """The body, None where there is nothing. Raises SourceUnreachable."""
-        async with self._free, self._answer("GET", url) as answer:
-            return None if answer is None else await answer.read()
+    @property
+    def places(self) -> Places:
+        """Where indexes and channels are asked."""
+        return Places(self.proxy, self.origins.indexes, self.origins.channels)
 
-    async def file(self, url: str, sha256: str) -> bytes:
-        """A whole file, which must have that digest. Raises SourceUnreachable, ArtifactRefused."""
-        body = await self.get(url)
-        if body is None:
-            raise SourceUnreachable(f"{url} is not there, though its index lists it", hint="try again later")
-        if hashlib.sha256(body).hexdigest() != sha256:
-            raise ArtifactRefused(url.rpartition("/")[2], f"its sha256 is not {sha256}, as its index says")
-        return body
+    async def page(self, url: str) -> bytes | None:
+        """A small document, None where there is none. Raises SourceUnreachable, AccessRefused."""
+        found = await self.network.page(url, accept="*/*")
+        return found.body if found else None
+
+    async def upstream_files(self, index: str, project: str) -> Mapping[str, str]:
+        """Where upstream has the files of a project of the proxy's. Raises SourceUnreachable, AccessRefused."""
+        return await self.network.files_of(index, project)
 
     async def size(self, url: str) -> int:
         """The size of a file in bytes, 0 where its server does not tell. Raises SourceUnreachable."""
-        async with self._free, self._answer("HEAD", url) as answer:
-            return int(answer.headers.get("Content-Length", 0)) if answer else 0
-
-    async def json(self, url: str) -> Any:  # noqa: ANN401  # whatever it says
-        """The JSON document there, None where there is nothing. Raises SourceUnreachable."""
-        body = await self.get(url)
         try:
-            return None if body is None else json.loads(body)
-        except ValueError as error:
-            raise SourceUnreachable(f"{url} did not answer with JSON: {error}", hint="is that an envproxy?") from None
+            return await self.network.server(url).length(url) or 0
+        except EnvproxyError as error:
+            raise SourceUnreachable(error.message, hint=error.hint) from error
 
-    @asynccontextmanager
-    async def _answer(self, method: str, url: str) -> AsyncIterator[aiohttp.ClientResponse | None]:
-        try:
-            async with self._session.request(method, url, headers={"Accept-Encoding": "identity"}) as answer:
-                if answer.status in {404, 410}:
-                    yield None
-                elif answer.status >= 400:
-                    raise SourceUnreachable(f"{url} answered {answer.status} {answer.reason}", hint="try again later")
-                else:
-                    yield answer
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise SourceUnreachable(f"{url} does not answer: {error}", hint="is its server up?") from None
+    async def file(self, package: PythonPackage) -> Path:
+        """The whole file on this machine. Raises FetchFailed, SourceUnreachable, AccessRefused, DiskRefused."""
+        if path := self.artifacts.find(package.sha256, package.size):
+            return path
+        sources = Sources(self.proxy, origins=self.origins)
+        paths = await download([package], self.artifacts, sources, self.network, report=Report(), patience=Patience())
+        return paths[package.sha256]
 
 
 @asynccontextmanager
-async def asking() -> AsyncIterator[Asking]:
-    """A client that is closed in the end; proxies of the environment and netrc hold for it."""
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session:
-        yield Asking(session)
-
-
-async def places(ask: Asking, proxy: str) -> Places:
-    """Where things are asked: as the proxy says, or directly where `proxy` is "". Raises SourceUnreachable."""
-    if not proxy:
-        return Places()
-    proxy = proxy.rstrip("/")
-    said = await ask.json(f"{proxy}/api/origins")
-    if not isinstance(said, dict) or not {"indexes", "channels"} <= said.keys():
-        raise SourceUnreachable(
-            f"{proxy} does not say what it serves", hint="--proxy names the origin of an envproxy"
-        )
-    return Places(proxy, said["indexes"], said["channels"])
+async def asking(artifacts: Artifacts, proxy: str, token: str = "") -> AsyncIterator[Asking]:
+    """Connections that are closed in the end; `proxy` is an origin or "". Raises as `Network.origins`."""
+    async with Network(proxy, token) as network:
+        yield Asking(network, artifacts, proxy, await network.origins() if proxy else Origins())

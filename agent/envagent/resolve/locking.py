@@ -6,12 +6,15 @@ lost. The environment variables come in by argument.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent.fetch.artifacts import Artifacts
 from envagent.resolve import conda
-from envagent.resolve.asking import asking, places
+from envagent.resolve.asking import asking
+from envagent.resolve.building import Builder
 from envagent.resolve.solving import Solver
 from envagent.resolve.uv import Uv
 
@@ -22,19 +25,24 @@ if TYPE_CHECKING:
     from envagent.resolve.asked import Asked
 
 
-async def locked(asked: Asked, *, data: Path, proxy: str, environ: Mapping[str, str]) -> Environment:
-    """The environment that was asked for; `proxy` is an envproxy's origin or "".
+async def locked(asked: Asked, *, data: Path, proxy: str, environ: Mapping[str, str], token: str = "") -> Environment:
+    """The environment that was asked for; `proxy` is an envproxy's origin or "", `token` what it wants to see.
 
-    Raises Unresolvable, SourceUnreachable, UsageError, LockRefused.
+    Raises Unresolvable, SourceUnreachable, UsageError, LockRefused, BuildFailed.
     """
     cache = data / "resolve"
-    async with asking() as ask:
+    artifacts = Artifacts(data / "artifacts")
+    async with asking(artifacts, proxy, token) as ask:
+        uv = Uv(cache / "uv", Path(sys.executable), environ)
         solver = Solver(
-            places=await places(ask, proxy),
+            places=ask.places,
             ask=ask,
-            uv=Uv(cache / "uv", Path(sys.executable), environ),
+            uv=uv,
+            builder=Builder(uv, ask, cache / "built", environ),
             client=conda.client(),
             gateway=conda.gateway(cache / "repodata"),
             cache=cache,
         )
-        return await solver.environment(asked)
+        environment = await solver.environment(asked)
+    await asyncio.to_thread(artifacts.settle)
+    return environment

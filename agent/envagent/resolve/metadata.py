@@ -5,10 +5,10 @@ A requirement that PEP 508 cannot read (old wheels have some) is left out: uv, w
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from packaging.metadata import parse_email
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,6 +16,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MEMBER = re.compile(r"[^/]+\.dist-info/METADATA")
 
@@ -41,10 +44,10 @@ def read(data: bytes) -> Metadata:
     )
 
 
-def inside(wheel: bytes, filename: str) -> Metadata:
-    """The METADATA of a whole wheel. Raises ArtifactRefused."""
+def inside(wheel: Path, filename: str) -> Metadata:
+    """The METADATA of a whole wheel, whose name is `filename`. Raises ArtifactRefused."""
     try:
-        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        with zipfile.ZipFile(wheel) as archive:
             member = next(name for name in archive.namelist() if _MEMBER.fullmatch(name))
             return read(archive.read(member))
     except (zipfile.BadZipFile, StopIteration, ValueError) as error:

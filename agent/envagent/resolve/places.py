@@ -55,10 +55,6 @@ class Places:
         found = next((name for prefix, name in own.items() if url.startswith(prefix)), "")
         return found or (names[0] if len(names) == 1 and "://" in names[0] else "")
 
-    def origins_url(self, index: str, project: str) -> str:
-        """Where the proxy tells the upstream URLs of a project's files."""
-        return f"{self.proxy}/pypi/{index}/origins/{project}/"
-
     def channel_names(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The channels that are meant, by priority, as a lock names them."""
         return tuple(self._channel_name(name) for name in asked) or (CHANNEL,)

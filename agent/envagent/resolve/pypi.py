@@ -122,8 +122,8 @@ async def _upstream_url(package: PythonPackage, index: str, places: Places, ask:
     """Where upstream has the file; what the proxy itself hosts has no other place."""
     if not index or "://" in index:
         return package.url
-    origins = await ask.json(places.origins_url(index, package.name))
-    return str((origins or {}).get("files", {}).get(package.filename, package.url))
+    origins = await ask.upstream_files(index, package.name)
+    return origins.get(package.filename, package.url)
 
 
 async def _owner(package: PythonPackage, names: Sequence[str], places: Places, ask: Asking) -> str:
@@ -132,7 +132,7 @@ async def _owner(package: PythonPackage, names: Sequence[str], places: Places, a
     A file that none of them knows was asked for by its URL, and has no index.
     """
     for name in (name for name in names if "://" in name):
-        page = await ask.get(f"{places.index_url(name)}{package.name}/")
+        page = await ask.page(f"{places.index_url(name)}{package.name}/")
         if page is not None:
             return name if package.filename.encode() in page else ""
     return ""

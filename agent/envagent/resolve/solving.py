@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Target
     from envagent.resolve.asked import Asked
     from envagent.resolve.asking import Asking
+    from envagent.resolve.building import Builder
     from envagent.resolve.metadata import Metadata
     from envagent.resolve.places import Places
     from envagent.resolve.provided import Provided
@@ -43,6 +44,7 @@ class Solver:
     places: Places
     ask: Asking
     uv: Uv
+    builder: Builder
     client: Client
     gateway: Gateway
     cache: Path
@@ -98,13 +100,18 @@ class Solver:
             prerelease=request.options.get(words.PRERELEASE, ""),
         )
         found = await pypi.solved(question, names, self.uv, self.places, self.ask)
-        pairs = await asyncio.gather(*(self._described(located) for located in found.files))
+        pairs = await asyncio.gather(
+            *(self._described(located, question) for located in found.files),
+            *(self.builder.of_checkout(checkout, question) for checkout in found.checkouts),
+        )
         return needs.told(pairs, request.pypi, marker_environment(target))
 
-    async def _described(self, located: Located) -> tuple[PythonPackage, Metadata]:
-        """The wheel with its metadata, from beside it (PEP 658) or out of it."""
-        beside = await self.ask.get(f"{located.url}.metadata")
+    async def _described(self, located: Located, question: Question) -> tuple[PythonPackage, Metadata]:
+        """The wheel with its metadata, from beside it (PEP 658) or out of it. One is built of an sdist."""
+        package = located.package
+        if package.kind == "sdist":
+            return await self.builder.of_archive(package, question)
+        beside = await self.ask.page(f"{located.url}.metadata")
         if beside is not None:
-            return located.package, metadata.read(beside)
-        wheel = await self.ask.file(located.url, located.package.sha256)
-        return located.package, metadata.inside(wheel, located.package.filename)
+            return package, metadata.read(beside)
+        return package, metadata.inside(await self.ask.file(package), package.filename)

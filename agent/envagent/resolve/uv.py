@@ -8,7 +8,6 @@ the target itself (pypi.py).
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from envagent.errors import SourceUnreachable, Unresolvable, UsageError
-from envagent.resolve import stub
+from envagent.resolve import programs, stub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,8 +33,6 @@ _PLATFORMS = {
 _MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _GLIBC_MINORS = (17, 28, *range(31, 41))
 _UNANSWERED = 2  # its exit code for anything but "no solution"
-_SETTINGS = ("UV_HTTP_", "UV_CONCURRENT_")  # of uv's variables, those that change how it asks and not what it answers
-_OTHERS_SETTINGS = ("UV_", "PIP_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +72,23 @@ def platform_word(machine: Target) -> str:
 
 def arguments(question: Question) -> list[str]:
     """The command line; the files that it names are those of `files`."""
-    *others, default = question.indexes
     return [
         "pip", "compile", "requirements.in", "--format", "pylock.toml", "--output-file", "pylock.toml",
         "--constraints", "constraints.txt", "--no-header", "--no-annotate",
         "--python-platform", platform_word(question.machine),
         "--python-version", question.machine.python_version,
-        *(word for index in others for word in ("--index", index)),
-        "--default-index", default,
+        *sources(question),
         *(word for name in question.given for word in ("--no-emit-package", name)),
-        *(["--exclude-newer", question.exclude_newer] if question.exclude_newer else []),
         *(["--only-binary", ":all:"] if question.only_binary else []),
         *(["--prerelease", question.prerelease] if question.prerelease else []),
     ]  # fmt: skip
+
+
+def sources(question: Question) -> list[str]:
+    """The words that say where releases are and until when, also those that a build needs."""
+    *others, default = question.indexes
+    until = ["--exclude-newer", question.exclude_newer] if question.exclude_newer else []
+    return [*(word for index in others for word in ("--index", index)), "--default-index", default, *until]
 
 
 def files(question: Question) -> dict[str, bytes]:
@@ -134,33 +135,14 @@ class Uv:
         return (room / "pylock.toml").read_bytes()
 
     async def run(self, words: Sequence[str], folder: Path, more: Mapping[str, str]) -> tuple[int, str]:
-        """The exit code and what was said on standard error; `more` are variables. Killed when cancelled."""
-        process = await asyncio.create_subprocess_exec(
-            find_program(self.environ), *words, "--no-config", "--cache-dir", self.cache,
-            cwd=folder,
-            env={**surroundings(self.environ), **more},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            _, said = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        assert process.returncode is not None
-        return process.returncode, said.decode(errors="replace")
-
-
-def surroundings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that uv is run with: the network's and the machine's, nobody's settings."""
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(_SETTINGS) or not name.startswith(_OTHERS_SETTINGS)
-    }
-    return {**kept, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+        """The exit code and what was said on standard error; `more` are variables."""
+        program = find_program(self.environ)
+        own = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+        return await programs.run(
+            [program, *words, "--no-config", "--cache-dir", self.cache],
+            folder,
+            {**programs.surroundings(self.environ), **own, **more},
+        )
 
 
 def refusal(code: int, said: str, machine: Target) -> Unresolvable | SourceUnreachable:
@@ -176,7 +158,7 @@ def plain(said: str) -> str:
     lines = said.splitlines()
     start = next((number for number, line in enumerate(lines) if line.startswith("error:")), 0)
     words = [line.removeprefix("error: ").rstrip() for line in lines[start:]]
-    return "\n".join(f"  {line.strip().removeprefix('cause: ')}" for line in words if line)
+    return programs.indented("\n".join(line.strip().removeprefix("cause: ") for line in words))
 
 
 def find_program(environ: Mapping[str, str]) -> Path:

@@ -1,0 +1,146 @@
+"""Wheels of what has none: sdists and git repositories, built by the real uv in isolation."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from envagent.errors import BuildFailed, Unresolvable
+from envagent.fetch.artifacts import Artifacts
+from envagent.machine import platform
+from fixtures.locking import lock, releases
+from fixtures.sources import BACKEND, committed, sdist
+from fixtures.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from fixtures.proxy import LocalProxy
+    from fixtures.upstream import FakeIndex
+
+HERE = platform(os.uname())
+ELSEWHERE = "win-64"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[str]:
+    """A web server without any idea of git, before the repositories in `tmp_path / "site"`."""
+    (tmp_path / "site").mkdir()
+    app = web.Application()
+    app.router.add_static("/", tmp_path / "site")
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_an_sdist_becomes_a_wheel_that_says_what_it_was_built_of(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    source = sdist("alpha", "1.0", requires=["beta"])
+    index.add(source, make_wheel("beta", "1.0"))
+    environment = await lock(data, proxy.url, HERE, pypi=("alpha",))
+    alpha, beta = environment.targets[0].python
+    assert (alpha.kind, alpha.name, alpha.version, alpha.url) == ("wheel", "alpha", "1.0", "")
+    assert alpha.built_from == f"{index.file_url(source.filename)}#sha256={source.sha256}"
+    assert (alpha.index, alpha.depends, alpha.requested_by) == ("main", ("beta",), ("alpha",))
+    assert beta.built_from == ""
+    wheel = Artifacts(data / "artifacts").find(alpha.sha256, alpha.size)
+    assert wheel is not None
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() == alpha.sha256
+
+
+async def test_a_source_is_built_once(data: Path, index: FakeIndex, proxy: LocalProxy) -> None:
+    index.add(sdist("alpha", "1.0", unlike_any_other=True))
+    first = await lock(data, proxy.url, HERE, pypi=("alpha",))
+    assert await lock(data, proxy.url, HERE, pypi=("alpha",)) == first
+
+
+async def test_a_wheel_that_was_removed_is_built_again(data: Path, index: FakeIndex, proxy: LocalProxy) -> None:
+    index.add(sdist("alpha", "1.0"))
+    await lock(data, proxy.url, HERE, pypi=("alpha",))
+    Artifacts(data / "artifacts").collect()
+    environment = await lock(data, proxy.url, HERE, pypi=("alpha",))
+    [alpha] = environment.targets[0].python
+    assert Artifacts(data / "artifacts").find(alpha.sha256, alpha.size)
+
+
+async def test_builds_that_are_not_allowed_are_not_made(data: Path, index: FakeIndex, proxy: LocalProxy) -> None:
+    index.add(sdist("alpha", "1.0"))
+    with pytest.raises(Unresolvable, match="alpha"):
+        await lock(data, proxy.url, HERE, pypi=("alpha",), options={"only-binary": "yes"})
+    assert not (data / "resolve" / "built").exists()
+
+
+async def test_what_must_be_built_is_refused_for_other_machines(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    index.add(sdist("alpha", "1.0"))
+    with pytest.raises(Unresolvable, match=f"alpha 1.0 has no wheel for {ELSEWHERE}, only its source") as refused:
+        await lock(data, proxy.url, ELSEWHERE, pypi=("alpha",))
+    assert refused.value.hint == "--only-binary takes a release that has wheels"
+
+
+async def test_a_build_that_fails_is_told_in_its_own_words(data: Path, index: FakeIndex, proxy: LocalProxy) -> None:
+    index.add(sdist("alpha", "1.0", backend=BACKEND + "\ndef build_wheel(*_): raise SystemExit('no compiler')\n"))
+    with pytest.raises(BuildFailed) as failed:
+        await lock(data, proxy.url, HERE, pypi=("alpha",))
+    assert failed.value.message.startswith("no wheel could be built of alpha 1.0:\n")
+    assert "no compiler" in failed.value.message
+    assert failed.value.exit_code == 1
+
+
+async def test_what_a_build_needs_comes_from_the_indexes_of_the_request(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    index.add(sdist("alpha", "1.0", build_requires=["tool"], backend="import tool\n" + BACKEND))
+    index.add(make_wheel("tool", "1.0"))
+    environment = await lock(data, proxy.url, HERE, pypi=("alpha",))
+    assert releases(environment.targets[0]) == {"alpha": "1.0"}
+
+
+async def test_a_repository_is_built_at_the_commit_that_its_branch_is_at(
+    tmp_path: Path, data: Path, index: FakeIndex, proxy: LocalProxy, site: str
+) -> None:
+    index.add(make_wheel("beta", "1.0"))
+    commit = await asyncio.to_thread(committed, tmp_path / "site" / "lib", "alpha", "3.1", requires=["beta"])
+    environment = await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{site}/lib/.git@main",))
+    alpha, beta = environment.targets[0].python
+    assert (alpha.version, alpha.index, alpha.url) == ("3.1", "", "")
+    assert alpha.built_from == f"git+{site}/lib/.git@{commit}"
+    assert alpha.requested_by == (f"alpha @ git+{site}/lib/.git@main",)
+    assert beta.name == "beta"
+
+
+async def test_a_project_may_be_below_the_top_of_its_repository(
+    tmp_path: Path, data: Path, proxy: LocalProxy, site: str
+) -> None:
+    folder = tmp_path / "site" / "lib"
+    commit = await asyncio.to_thread(committed, folder, "alpha", "3.1", subdirectory="python")
+    environment = await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{site}/lib/.git#subdirectory=python",))
+    [alpha] = environment.targets[0].python
+    assert alpha.built_from == f"git+{site}/lib/.git@{commit}#subdirectory=python"
+
+
+async def test_a_repository_on_this_machine_is_no_source_for_a_lock(
+    tmp_path: Path, data: Path, proxy: LocalProxy
+) -> None:
+    await asyncio.to_thread(committed, tmp_path / "lib", "alpha", "3.1")
+    with pytest.raises(Unresolvable, match="is neither git\\+https") as refused:
+        await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{(tmp_path / 'lib').as_uri()}",))
+    assert "by https" in refused.value.hint
+
+
+async def test_a_repository_is_not_built_where_only_wheels_are_allowed(
+    tmp_path: Path, data: Path, proxy: LocalProxy, site: str
+) -> None:
+    await asyncio.to_thread(committed, tmp_path / "site" / "lib", "alpha", "3.1")
+    with pytest.raises(Unresolvable, match="alpha"):
+        await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{site}/lib/.git",), options={"only-binary": "yes"})
