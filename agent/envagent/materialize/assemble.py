@@ -16,12 +16,14 @@ from envagent.materialize import conda_meta, record, venv
 from envagent.materialize.conda_own import has_link_script, write_own
 from envagent.materialize.layout import compiled_path, site_packages
 from envagent.materialize.link import link_files, make_directories, make_links
+from envagent.materialize.linkers import Linkers, Lot
 from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.paths import directories
 from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
 from envagent.materialize.wheel_name import promised_by
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from envagent.materialize.link import LinkMode
@@ -45,12 +47,17 @@ def assemble(
     for wheel, tree in zip(plan.wheels, trees[len(plan.conda) :], strict=True):
         own |= _metadata(wheel, tree, site_packages(plan.library))
     used = [*trees, *(tree for tree in compiled if tree)]
-    make_directories(draft, sorted({folder for tree in used for folder in tree.manifest.directories}))
-    digests = _write_own(plan, draft, own, links)
-    for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's are the first of them
-        digests |= write_own(source, tree, draft, place, lost)
     stale = _stale_bytecode(plan, trees, overlaps)
-    present = _link(draft, trees, compiled, [lost | digests.keys() for lost in overlaps.lost], stale, mode)
+    modules = _lots(compiled, stale)
+    with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in used)) as linkers:
+        linkers.make_directories(sorted({folder for tree in used for folder in tree.manifest.directories}))
+        digests = _write_own(plan, draft, own, links)
+        for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's come first
+            digests |= write_own(source, tree, draft, place, lost)
+        skipped = [lost | digests.keys() for lost in overlaps.lost]
+        linkers.link(_lots(trees, skipped) + modules)
+    for tree, skip in zip(trees, skipped, strict=True):
+        make_links(draft, {path: target for path, target in tree.manifest.links.items() if path not in skip})
     ready = Ready(
         identity=plan.identity,
         boot=boot,
@@ -58,7 +65,7 @@ def assemble(
         bytecode=_parts(names, compiled),
         own=digests,
         links=links,
-        absent=sorted(frozenset().union(*stale) - present),
+        absent=sorted(frozenset().union(*stale).difference(*(lot.paths for lot in modules))),
         clobbers=list(overlaps.clobbers),
         link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if has_link_script(c, tree)],
     )
@@ -137,24 +144,13 @@ def _stale_bytecode(plan: Plan, trees: list[Tree], overlaps: Overlaps) -> list[f
     return [shipped | {compiled_path(path, tag) for path in lost if path.endswith(".py")} for lost in overlaps.lost]
 
 
-def _link(
-    draft: Path,
-    trees: list[Tree],
-    compiled: list[Tree | None],
-    lost: list[frozenset[str]],
-    stale: list[frozenset[str]],
-    mode: LinkMode,
-) -> set[str]:
-    """Link everything; the bytecode that is there then."""
-    present: set[str] = set()
-    for tree, skip in zip(trees, lost, strict=True):
-        link_files(tree.files, draft, tree.manifest.paths, mode, skip=skip)
-        make_links(draft, {path: target for path, target in tree.manifest.links.items() if path not in skip})
-    for bytecode, skip in zip(compiled, stale, strict=True):
-        if bytecode:
-            link_files(bytecode.files, draft, bytecode.manifest.paths, mode, skip=skip)
-            present.update(path for path in bytecode.manifest.paths if path not in skip)
-    return present
+def _lots(trees: Sequence[Tree | None], skipped: list[frozenset[str]]) -> list[Lot]:
+    """What to link of each tree: all its files but those to skip."""
+    return [
+        Lot(tree.files, [path for path in tree.manifest.paths if path not in skip])
+        for tree, skip in zip(trees, skipped, strict=True)
+        if tree
+    ]
 
 
 def _parts(names: list[str], trees: list[Tree] | list[Tree | None]) -> list[Part]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, NamedTuple, Self, cast
 
 import zstandard
+
 from envagent.materialize.member import Damaged, write_all
 from envagent.materialize.paths import fault
 

@@ -1,0 +1,133 @@
+"""Filling a directory with the files of many trees: by several processes where there are many, here where few.
+
+The order is that of a caller who writes files of its own in between: first every directory, then every file. What a
+process could not link (another filesystem, no links left) is done again here, as link.py does it. Nothing is
+overwritten.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, cast
+
+from envagent.errors import EnvagentError
+from envagent.materialize.link import link_files, make_directories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from envagent.materialize.link import LinkMode
+
+_PROGRAM = Path(__file__).with_name("linker.py")
+_PROCESSES_FROM_FILES = 2000  # some 20 ms of links: below it a process costs more than it saves
+_MAX_PROCESSES = 8  # the directories' locks are shared
+_T = TypeVar("_T")
+
+
+class Lot(NamedTuple):
+    """Files of one tree: `paths` below `source`."""
+
+    source: Path
+    paths: list[str]
+
+
+class Linkers:
+    """Fills `target`, which exists; `files` is about how many there will be. A context manager."""
+
+    def __init__(self, target: Path, mode: LinkMode, *, files: int) -> None:
+        self._target = target
+        self._mode = mode
+        shared = mode == "hardlink" and files >= _PROCESSES_FROM_FILES
+        count = min(len(os.sched_getaffinity(0)), _MAX_PROCESSES) if shared else 0
+        self._linkers = [_Linker(target) for _ in range(count if count > 1 else 0)]
+
+    def make_directories(self, directories: list[str]) -> None:
+        """Make each, parents first; those that exist are kept. OSError passes."""
+        if not self._linkers:
+            make_directories(self._target, directories)
+        for linker, part in zip(self._linkers, _parts(directories, len(self._linkers)), strict=True):
+            linker.send(part)
+        for linker in self._linkers:
+            linker.receive()
+
+    def link(self, lots: Sequence[Lot]) -> None:
+        """Put each file at its path, once. OSError passes."""
+        rest = list(lots)
+        if self._linkers:
+            for linker, part in zip(self._linkers, _shares(lots, len(self._linkers)), strict=True):
+                linker.send([(str(source), paths) for source, paths in part])
+            rest = [Lot(Path(source), paths) for linker in self._linkers for source, paths in linker.receive()]
+        for lot in rest:
+            link_files(lot.source, self._target, lot.paths, self._mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for linker in self._linkers:
+            linker.close()
+
+
+class _Linker:
+    """One process; it ends when its stdin does."""
+
+    def __init__(self, target: Path) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
+            [sys.executable, "-I", "-S", str(_PROGRAM), str(target)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def send(self, said: list[str] | list[tuple[str, list[str]]]) -> None:
+        """Ask for something; `receive` has the answer."""
+        stream = cast("BinaryIO", self._process.stdin)
+        with suppress(BrokenPipeError):  # `receive` says why
+            stream.write(marshal.dumps(said))
+            stream.flush()
+
+    def receive(self) -> list[tuple[str, list[str]]]:
+        """The answer; of directories there is none."""
+        try:
+            return marshal.load(cast("BinaryIO", self._process.stdout)) or []  # noqa: S302  # our own process wrote it
+        except EOFError:
+            said = cast("BinaryIO", self._process.stderr).read().decode(errors="replace").strip()
+            raise EnvagentError(
+                f"a process that links files ended (status {self._process.wait()}): {said.rpartition(chr(10))[2]}"
+            ) from None
+
+    def close(self) -> None:
+        """Let it end."""
+        with suppress(BrokenPipeError), self._process:
+            pass
+
+
+def _shares(lots: Sequence[Lot], count: int) -> list[list[Lot]]:
+    """About as many files for each of `count`; neighbours stay together, for they are in the same directories."""
+    each = -(-sum(len(lot.paths) for lot in lots) // count) or 1
+    shares: list[list[Lot]] = [[] for _ in range(count)]
+    given = 0
+    for source, paths in lots:
+        rest = paths
+        while rest:
+            room = each - given % each
+            shares[given // each].append(Lot(source, rest[:room]))
+            given += len(rest[:room])
+            rest = rest[room:]
+    return shares
+
+
+def _parts(items: Sequence[_T], count: int) -> Iterator[list[_T]]:
+    rest = iter(items)
+    for _ in range(count):
+        yield list(islice(rest, -(-len(items) // count)))
