@@ -136,7 +136,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     evictor = Evictor(store, catalog, limits, clock, lambda: artifacts.busy(), reporter=reporter)  # noqa: PLW0108 (made below)
     artifacts = Artifacts(store, catalog, evictor, tasks, reporter=reporter, clock=clock)
     sidecars = Sidecars(
-        artifacts, catalog, Flights(tasks, reporter, name="metadata"), changed=shelf.forget, clock=clock
+        artifacts, catalog, Flights(tasks, reporter, name="metadata"), tasks, changed=shelf.forget, clock=clock
     )
     upstreams: list[Upstream] = []
     sources: dict[str, Source] = {name: HostedSource(name, catalog, clock=clock) for name in config.pypi.hosted}

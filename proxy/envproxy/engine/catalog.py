@@ -7,11 +7,11 @@ normalised (PEP 503) by the caller; `source` is the name of an upstream or hoste
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
+import msgspec
 import zstandard
 
 from .blobs import BlobKind, BlobRow, Blobs, Pin
@@ -154,14 +154,16 @@ class Catalog(Blobs, Hosted, Channels):
 
     async def sidecars_for(self, wheel_keys: Iterable[str]) -> dict[str, str | None]:
         """The SHA-256 of the metadata of each of the wheels that is known, None for one that has none."""
-        rows = await self._rows(
-            """
+        sql = """
             SELECT wheel_key, metadata_sha256 FROM sidecars
             WHERE wheel_key IN (SELECT value FROM json_each(?))
-            """,
-            json.dumps(list(wheel_keys)),
-        )
-        return dict(rows)
+            """
+
+        def look_up() -> dict[str, str | None]:  # of a long page there are thousands: not on the loop
+            wanted = msgspec.json.encode(list(wheel_keys)).decode()
+            return dict(self._connection.execute(sql, (wanted,)).fetchall())
+
+        return await self._in_thread(look_up)
 
     def _load_page(self, source: str, project: str) -> Page | None:
         sql = f"SELECT {_PAGE} FROM pages WHERE source = ? AND project = ?"  # noqa: S608 (a constant)

@@ -30,6 +30,7 @@ from .source import Source
 
 CacheResult = Literal["hit", "miss", "stale", "revalidated", "negative"]
 Answer = tuple[Ready, CacheResult]
+_RENDERED_AT_ONCE = 2  # pages: it is work for the interpreter, and each takes several times its size
 RECHECK_S = 2.0  # a client that asks past caches is believed at most this often per page
 
 
@@ -76,6 +77,7 @@ class Index:
         self._sidecars = sidecars
         self._shelf = shelf
         self._flights = flights
+        self._rendering = asyncio.Semaphore(_RENDERED_AT_ONCE)
         self.clock = clock
 
     @property
@@ -206,8 +208,13 @@ class Index:
     async def _render(self, project: str, owner: Source) -> tuple[Rendition | None, Shown]:
         page = await owner.page(project)
         sidecars = await self._sidecars.known(owner, page)
-        shown = await asyncio.to_thread(show, page, self.policy, self._now(), sidecars, source=owner.name)
-        return await asyncio.to_thread(Rendition, shown.json) if shown.json is not None else None, shown
+
+        def rendered() -> tuple[Rendition | None, Shown]:
+            shown = show(page, self.policy, self._now(), sidecars, source=owner.name)
+            return Rendition(shown.json) if shown.json is not None else None, shown
+
+        async with self._rendering:
+            return await asyncio.to_thread(rendered)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import msgspec
@@ -34,6 +34,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN_URL = re.compile(
     r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-\"$-~]*"
 )  # most, and quicker than taking it apart
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,200}")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _encoder = msgspec.json.Encoder()
@@ -46,6 +47,28 @@ class _Named(msgspec.Struct):
     filename: str
 
 
+_Kept = tuple[str, msgspec.Raw | bytes]
+"""A filename and its canonical entry."""
+
+
+class _Plain(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
+    """An entry of known keys with values of the right kinds (see `_KINDS`)."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    size: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    upload_time: datetime | msgspec.UnsetType = msgspec.UNSET
+    yanked: bool | str | msgspec.UnsetType = msgspec.UNSET
+    requires_python: str | msgspec.UnsetType | None = msgspec.UNSET
+    gpg_sig: bool | msgspec.UnsetType = msgspec.UNSET
+    provenance: str | msgspec.UnsetType | None = msgspec.UNSET
+    core_metadata: bool | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    data_core_metadata: bool | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    data_dist_info_metadata: bool | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    dist_info_metadata: bool | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Stored(msgspec.Struct):
     name: str
     meta: dict[str, Any]
@@ -54,21 +77,55 @@ class _Stored(msgspec.Struct):
 
 
 _decode_named = msgspec.json.Decoder(_Named).decode
+_decode_plain = msgspec.json.Decoder(_Plain).decode
 _decode_stored = msgspec.json.Decoder(_Stored).decode
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
-    """One file of a page, decoded. `size` is in bytes, `upload_time` in UTC, `raw` has every key that was kept."""
+class ProjectFile(msgspec.Struct, frozen=True):
+    """One file of a page; `raw` has every key that was kept. Decided when asked, for most are asked for little."""
 
-    filename: str
-    url: str
-    hashes: Mapping[str, str]
-    size: int | None
-    upload_time: datetime | None
-    yanked: bool | str
-    core_metadata: bool | Mapping[str, str]
-    raw: Mapping[str, Any]
+    raw: dict[str, Any]
+
+    @property
+    def filename(self) -> str:
+        """Unique on its page, and safe as a path segment."""
+        name: str = self.raw["filename"]
+        return name
+
+    @property
+    def url(self) -> str:
+        """Absolute, http(s), without fragment."""
+        url: str = self.raw["url"]
+        return url
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Digests in lower-case hexadecimal, by algorithm."""
+        hashes: Mapping[str, str] = self.raw["hashes"]
+        return hashes
+
+    @property
+    def size(self) -> int | None:
+        """In bytes."""
+        return self.raw.get("size")
+
+    @property
+    def upload_time(self) -> datetime | None:
+        """In UTC."""
+        return _moment(self.raw.get("upload-time"))
+
+    @property
+    def yanked(self) -> bool | str:
+        """Whether, or why (PEP 592)."""
+        return self.raw.get("yanked") or False
+
+    @property
+    def core_metadata(self) -> bool | Mapping[str, str]:
+        """Whether upstream has a sidecar (PEP 658), or its digests."""
+        announced = next((self.raw[key] for key in SIDECAR_KEYS if key in self.raw), False)
+        if isinstance(announced, bool):
+            return announced
+        return {name.lower(): digest.lower() for name, digest in announced.items() if isinstance(digest, str)} or True
 
     @property
     def sha256(self) -> str | None:
@@ -164,7 +221,7 @@ def _from_json(body: bytes, url: str, project: str) -> Page:
         members = _decode_members(body)
         listed = _decode_entries(members.pop("files", b"null"))
         meta = _top_level(members)
-        entries = _canonical(_readable(listed), url)
+        entries = _packed(_usable(listed, url))
     except _UNREADABLE as error:
         raise _bad(url, f"unusable JSON, or no list of files in it: {error}") from error
     name, versions = meta.pop("name", None), meta.pop("versions", None)
@@ -179,7 +236,7 @@ def _from_json(body: bytes, url: str, project: str) -> Page:
 def _from_html(body: bytes, url: str, project: str) -> Page:
     reader = PageReader(url)
     try:
-        entries = _canonical(reader.entries(body), url)
+        entries = _packed(_mended(reader.entries(body), url))
     except AssertionError as error:
         raise _bad(url, f"broken HTML: {error}") from error
     declared = reader.meta.get("repository-version")
@@ -229,25 +286,56 @@ def _check_api_version(declared: object, url: str) -> None:
         raise _bad(url, f"version {str(declared)[:40]!r} of the simple API, of which only 1.x is understood")
 
 
-def _readable(listed: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
+def _usable(listed: Iterable[msgspec.Raw], base: str) -> Iterator[_Kept]:
+    """The usable entries; what needs no second look stays as it came."""
     for entry in listed:
         try:
-            yield _decode_object(entry)
+            plain = _decode_plain(entry)
+        except msgspec.ValidationError:  # a key that is not known, or with a value of another kind
+            plain = None
         except _UNREADABLE:  # this file cannot be offered; the others can
             continue
+        if plain is not None and _is_plain(plain):
+            yield plain.filename, entry
+        else:
+            yield from _mended(_readable(entry), base)
 
 
-def _canonical(entries: Iterable[dict[str, Any]], base: str) -> tuple[msgspec.Raw, ...]:
-    """All usable entries, the first of each filename, as views of one buffer."""
+def _readable(entry: msgspec.Raw) -> Iterator[dict[str, Any]]:
+    try:
+        yield _decode_object(entry)
+    except _UNREADABLE:
+        return
+
+
+def _mended(entries: Iterable[dict[str, Any]], base: str) -> Iterator[_Kept]:
+    for entry in entries:
+        if (kept := _canonical_entry(entry, base)) is not None:
+            yield kept["filename"], _encoder.encode(kept)
+
+
+def _is_plain(entry: _Plain) -> bool:
+    """Whether an entry is canonical as it stands, as nearly all are."""
+    hashes = entry.hashes
+    return (
+        _PLAIN_NAME.fullmatch(entry.filename) is not None
+        and _PLAIN_URL.fullmatch(entry.url) is not None
+        and len(hashes) == 1
+        and _SHA256.fullmatch(hashes.get("sha256", "")) is not None
+        and (not isinstance(entry.provenance, str) or _PLAIN_URL.fullmatch(entry.provenance) is not None)
+    )
+
+
+def _packed(entries: Iterable[_Kept]) -> tuple[msgspec.Raw, ...]:
+    """The first entry of each filename, as views of one buffer."""
     seen: set[str] = set()
     buffer = BytesIO()
     buffer.write(b"[")
-    for entry in entries:
-        kept = _canonical_entry(entry, base)
-        if kept is not None and kept["filename"] not in seen:
-            seen.add(kept["filename"])
-            buffer.write(b"," if len(seen) > 1 else b"")
-            buffer.write(_encoder.encode(kept))
+    for filename, entry in entries:
+        if filename not in seen:
+            buffer.write(b"," if seen else b"")
+            buffer.write(entry)
+            seen.add(filename)
     buffer.write(b"]")
     return _decode_entries(buffer.getvalue())
 
@@ -264,7 +352,7 @@ def _canonical_entry(entry: dict[str, Any], base: str) -> dict[str, Any] | None:
     if not url:
         return None
     kept = {key: value for key, value in entry.items() if key not in _KINDS or _KINDS[key](value)}
-    if "provenance" in kept:
+    if kept.get("provenance"):
         kept["provenance"] = _absolute(kept["provenance"], base)[0]
     return {**kept, "filename": filename, "url": url, "hashes": _hashes(entry.get("hashes"), fragment)}
 
@@ -317,29 +405,12 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "size": _is_size,
     "upload-time": lambda value: _moment(value) is not None,
     "yanked": lambda value: isinstance(value, bool | str),
-    "requires-python": lambda value: isinstance(value, str),
+    "requires-python": lambda value: value is None or isinstance(value, str),
     "gpg-sig": lambda value: isinstance(value, bool),
-    "provenance": lambda value: isinstance(value, str) and value != "",
+    "provenance": lambda value: value is None or (isinstance(value, str) and value != ""),
     **dict.fromkeys(SIDECAR_KEYS, _is_sidecar),
 }
 
 
 def _decoded(entry: msgspec.Raw) -> ProjectFile:
-    raw = _decode_object(entry)
-    return ProjectFile(
-        filename=raw["filename"],
-        url=raw["url"],
-        hashes=raw["hashes"],
-        size=raw.get("size"),
-        upload_time=_moment(raw.get("upload-time")),
-        yanked=raw.get("yanked") or False,
-        core_metadata=_sidecar(raw),
-        raw=raw,
-    )
-
-
-def _sidecar(raw: Mapping[str, Any]) -> bool | dict[str, str]:
-    announced = next((raw[key] for key in SIDECAR_KEYS if key in raw), False)
-    if isinstance(announced, bool):
-        return announced
-    return {name.lower(): digest.lower() for name, digest in announced.items() if isinstance(digest, str)} or True
+    return ProjectFile(_decode_object(entry))

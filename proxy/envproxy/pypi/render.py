@@ -60,8 +60,7 @@ class Encoding(Enum):
     ZSTD = "zstd"
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """How a file is offered: where, and with which sidecar (none, one of unknown digest, or its SHA-256 in hex)."""
 
     url: str
@@ -183,7 +182,9 @@ def _variant(fmt: Format, enc: Encoding, body: bytes) -> Variant:
 
 def _entry(file: ProjectFile, offered: Offer) -> dict[str, Any]:
     """The file's object. PyPI writes the sidecar under both keys; `dist-info-metadata` crashes old pip (PEP 714)."""
-    entry = {key: value for key, value in file.raw.items() if key not in SIDECAR_KEYS}
+    entry = file.raw.copy()
+    for key in SIDECAR_KEYS:
+        entry.pop(key, None)
     entry["url"] = offered.url
     if offered.core_metadata:
         digest = offered.core_metadata
@@ -256,7 +257,8 @@ def _encoded(body: bytes, enc: Encoding) -> bytes:
         case Encoding.GZIP:
             return gzip.compress(body, _GZIP_LEVEL, mtime=0)
         case Encoding.ZSTD:
-            return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=True).compress(body)
+            packed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=True).compress(body)
+            return bytes(memoryview(packed))  # what it returns keeps the memory of the worst case: five times this
         case _:
             assert_never(enc)
 

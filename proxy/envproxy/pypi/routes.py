@@ -19,7 +19,7 @@ from aiohttp import web
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.freshness import CAP_S, wants_revalidation
 from envproxy.engine.prebuilt import Prebuilt, render_head, suits
-from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_download
+from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_bytes, send_download
 from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
 from envproxy.metrics import Metrics
 from envproxy.middleware import CACHE_HEADER
@@ -169,7 +169,7 @@ class PypiRoutes:
             found = await self._files.sidecar(index, wanted)
         if isinstance(found, Stored):
             return await self._send_stored(request, found.sha256, "metadata")
-        return self._just_made(found)
+        return await self._just_made(request, found)
 
     async def _page(
         self, request: web.Request, index: Index, project: str, ready: Ready, result: str
@@ -256,11 +256,12 @@ class PypiRoutes:
         self._metrics.bytes_served[("upstream",)].inc(response.content_length or 0)
         return response
 
-    def _just_made(self, found: Made) -> web.Response:
-        """Metadata from memory: on a full disk it is nowhere else."""
-        self._metrics.cache_requests["pypi", "metadata", "miss"].inc()
-        self._metrics.bytes_served[("upstream",)].inc(len(found.body))
-        return web.Response(body=found.body, headers={**self._immutable("miss"), "ETag": etag_of(found.sha256)})
+    async def _just_made(self, request: web.Request, found: Made) -> web.StreamResponse:
+        """Metadata from memory: it is being stored, or on a full disk nowhere else."""
+        result, origin = ("miss", "upstream") if found.is_new else ("hit", "memory")
+        self._metrics.cache_requests["pypi", "metadata", result].inc()
+        self._metrics.bytes_served[(origin,)].inc(len(found.body))
+        return await send_bytes(request, found.body, self._representation(found.sha256, result))
 
     def _representation(self, sha256: str | None, result: str) -> Representation:
         return Representation(etag_of(sha256) if sha256 else None, self._immutable(result))

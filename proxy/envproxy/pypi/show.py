@@ -96,8 +96,7 @@ def _sidecar(file: ProjectFile, sidecars: Mapping[str, str | None], source: str)
     """What to announce (PEP 658): what we found ourselves, else upstream's word; any other wheel's can be made."""
     if not file.filename.endswith(".whl"):
         return False
-    key = wheel_key(source, file)
-    if key in sidecars:
+    if sidecars and (key := wheel_key(source, file)) in sidecars:
         return sidecars[key] or False
     announced = file.core_metadata
     return announced.get("sha256", True) if not isinstance(announced, bool) else True

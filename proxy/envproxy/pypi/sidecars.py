@@ -4,7 +4,7 @@ In this order: what the catalog has; the cached wheel's own METADATA; upstream's
 against the digest that the page announces; METADATA read out of the wheel upstream by range; or, where upstream
 does not do ranges, out of the wheel fetched whole. Each is made once, by one flight. A wheel that has no usable
 METADATA is remembered and announced no more; only verified bytes can say so, never a failure or an absence upstream.
-On a full disk the metadata still goes out, unstored.
+The metadata goes out before it is stored, and unstored on a full disk.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from yarl import URL
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog, Sidecar
-from envproxy.engine.flights import Flights
+from envproxy.engine.flights import Flights, Tasks, uninterrupted
 from envproxy.engine.upstream import Absent, Fetched, Upstream
 from envproxy.errors import BadUpstreamBody, NoSuchThing, StorageFull, UpstreamError
 
@@ -40,10 +40,11 @@ _INSTEAD = frozenset({"4xx", "5xx", "bad_body"})  # failures of one URL; the whe
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Metadata that was made just now, and stored unless the disk was full."""
+    """Metadata that was made just now (or a moment ago, if not `is_new`), and is stored unless the disk is full."""
 
     sha256: str
     body: bytes
+    is_new: bool = True
 
 
 class Sidecars:
@@ -54,6 +55,7 @@ class Sidecars:
         artifacts: Artifacts,
         catalog: Catalog,
         flights: Flights[str, Made],
+        tasks: Tasks,
         *,
         changed: Callable[[str], None],
         clock: Callable[[], float] = time.time,
@@ -61,6 +63,8 @@ class Sidecars:
         self._artifacts = artifacts
         self._catalog = catalog
         self._flights = flights
+        self._tasks = tasks
+        self._unstored: dict[str, Made] = {}  # on its way to the disk: whoever asked need not wait for that
         self._changed = changed
         self._clock = clock
         self._bare_hosts: dict[str, float] = {}
@@ -68,7 +72,10 @@ class Sidecars:
     async def known(self, source: Source, page: Page) -> dict[str, str | None]:
         """What is known of the sidecars of a page's wheels, by wheel key; None for a wheel that has none."""
         keys = await asyncio.to_thread(_wheel_keys, source.name, page)
-        return await self._catalog.sidecars_for(keys)
+        stored = await self._catalog.sidecars_for(keys)
+        if not self._unstored:
+            return stored
+        return stored | {key: made.sha256 for key in keys if (made := self._unstored.get(key)) is not None}
 
     async def find(self, source: str, wheel: Wheel) -> str | None:
         """The digest under which the sidecar of a source's wheel is stored, None if it is yet to be made.
@@ -83,8 +90,10 @@ class Sidecars:
         return row.metadata_sha256 if await self._artifacts.size(row.metadata_sha256) is not None else None
 
     async def make(self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> Made:
-        """Get the sidecar and store it. Raises `NoSuchThing`, `UpstreamError` or `StorageFull`."""
+        """Get the sidecar, and store it behind. Raises `NoSuchThing`, `UpstreamError` or `StorageFull`."""
         key = wheel_key(source.name, file)
+        if (made := self._unstored.get(key)) is not None:
+            return replace(made, is_new=False)
         return await self._flights.join(key, lambda: self._make(key, project, file, source, fetch_wheel))
 
     async def _make(self, key: str, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel) -> Made:
@@ -95,17 +104,25 @@ class Sidecars:
             self._changed(project)
             raise
         made = Made(sha256(body).hexdigest(), body)
-        with suppress(StorageFull):
-            await self._artifacts.put(body, "metadata")
-        await self._catalog.save_sidecar(Sidecar(key, made.sha256, origin))
         if not _is_as_announced(body, file):
+            await self._keep(key, made, origin)
             self._changed(project)
             raise UpstreamError(
                 f"{source.name} announces another digest for the metadata of {file.filename} than it has",
                 cause="bad_body",
                 hint="the next page that this index serves names the right one: run the install again",
             )
+        self._unstored[key] = made
+        _ = self._tasks.spawn(uninterrupted(self._keep(key, made, origin)), name=f"sidecar:{file.filename}")
         return made
+
+    async def _keep(self, key: str, made: Made, origin: str) -> None:
+        try:
+            with suppress(StorageFull):
+                await self._artifacts.put(made.body, "metadata")
+            await self._catalog.save_sidecar(Sidecar(key, made.sha256, origin))
+        finally:
+            self._unstored.pop(key, None)
 
     async def _body(
         self, project: str, file: ProjectFile, source: Source, fetch_wheel: FetchWheel

@@ -39,6 +39,10 @@ PATIENCE_S = 3.0  # how long a client waits for a refresh when something stale c
 PAGE_DEADLINE_S = 12.0  # and when nothing can
 _REMEMBERED = 20_000  # standings in memory, a few hundred bytes each
 
+_RECENT_BYTES = 2 * 1024 * 1024  # of pages kept decoded
+
+_ASKED_AT_ONCE = 12  # pages: each may take several times its size until it is stored
+
 State = Literal["known", "absent", "gone"]
 
 
@@ -59,6 +63,47 @@ class Standing:
     asked: bool = False
     checked_at: float = 0.0
     shared_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page that upstream sent, and the bytes that the catalog keeps of it."""
+
+    fingerprint: str
+    page: Page
+    stored: bytes
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """How long what upstream said holds; `read` is None if that is what is known."""
+
+    lifetime_s: float
+    read: _Read | None = None
+
+
+class _Recent:
+    """The pages that came last: what a client asks next is their sidecars and files."""
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[str, _Read] = OrderedDict()
+        self._nbytes = 0
+
+    def get(self, project: str, fingerprint: str) -> Page | None:
+        read = self._pages.get(project)
+        return read.page if read is not None and read.fingerprint == fingerprint else None
+
+    def put(self, project: str, read: _Read) -> None:
+        if (old := self._pages.pop(project, None)) is not None:
+            self._nbytes -= len(old.stored)
+        if len(read.stored) > _RECENT_BYTES // 4:
+            return
+        self._pages[project] = read
+        self._nbytes += len(read.stored)
+        while self._nbytes > _RECENT_BYTES:
+            self._nbytes -= len(self._pages.popitem(last=False)[1].stored)
 
 
 class Source(Protocol):
@@ -109,6 +154,8 @@ class MirroredSource:
         self._reporter = reporter
         self._clock = clock
         self._standings: OrderedDict[str, Standing] = OrderedDict()
+        self._recent = _Recent()
+        self._turns = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     @property
     def name(self) -> str:
@@ -125,7 +172,7 @@ class MirroredSource:
         last = await self.last(project)
         if last is not None and not ask and last.span.at(self._clock()) is Moment.FRESH:
             return last
-        flight = self._flights.start((self.name, project), lambda: self._ask(project, last))
+        flight = self._flights.start((self.name, project), lambda: self._ask_in_turn(project, last))
         wait_s = self.patience_s if last is not None and self._holds(last) else PAGE_DEADLINE_S
         try:
             async with asyncio.timeout(wait_s):
@@ -154,6 +201,9 @@ class MirroredSource:
 
     async def page(self, project: str) -> Page:
         """See `Source`."""
+        standing = self._standings.get(project)
+        if standing is not None and (page := self._recent.get(project, standing.fingerprint)) is not None:
+            return page
         row = await self._catalog.load_page(self.name, project)
         if row is None or row.body is None:
             raise NoSuchThing(f"{self.name} has no project {project}")
@@ -165,46 +215,60 @@ class MirroredSource:
         if last is not None and last.state == "absent" and last.asked:
             await self._catalog.save_page(_row(self.name, project, "absent", last.checked_at, last.span))
 
+    async def _ask_in_turn(self, project: str, last: Standing | None) -> Standing:
+        async with self._turns:
+            return await self._ask(project, last)
+
     async def _ask(self, project: str, last: Standing | None) -> Standing:
         row = await self._catalog.load_page(self.name, project) if last and last.state == "known" else None
-        answer = await self._upstream.fetch(
-            f"{self._upstream.site.url}{project}/",
-            accept=ACCEPT,
-            etag=row.etag if row else None,
-            last_modified=row.last_modified if row else None,
-        )
+        answer = await self._answer(project, row)
         now = self._clock()
         if isinstance(answer, Absent):
             return await self._absent(project, last, now)
-        span = known_span(now, lifetime(answer.cache_control, answer.age, default_s=self._fresh_for_s))
-        if isinstance(answer, Fetched):
-            fingerprint = await asyncio.to_thread(_fingerprint, answer)
-            if row is None or row.fingerprint != fingerprint:
-                return await self._keep(project, answer, fingerprint, span)
+        span = known_span(now, answer.lifetime_s)
+        if answer.read is not None:
+            return await self._keep(project, answer.read, span)
         if row is None or last is None:
             raise UpstreamError(f"{self.name} answered 304 for {project}, which was not asked for", cause="bad_body")
         await self._catalog.touch_page(self.name, project, checked_at=now, fresh_until=span.fresh_until)
         confirmed = Standing("known", span, row.fingerprint, last.status, asked=True, checked_at=now)
         return self._remember(project, confirmed)
 
-    async def _keep(self, project: str, answer: Fetched, fingerprint: str, span: Span) -> Standing:
+    async def _answer(self, project: str, row: rows.Page | None) -> _Answer | Absent:
+        """What upstream says; of a page that it sent only what was read of it stays in memory."""
+        answer = await self._upstream.fetch(
+            f"{self._upstream.site.url}{project}/",
+            accept=ACCEPT,
+            etag=row.etag if row else None,
+            last_modified=row.last_modified if row else None,
+        )
+        if isinstance(answer, Absent):
+            return answer
+        lifetime_s = lifetime(answer.cache_control, answer.age, default_s=self._fresh_for_s)
+        if isinstance(answer, Fetched):
+            known = row.fingerprint if row else None
+            return _Answer(lifetime_s, await asyncio.to_thread(_read, answer, project, known))
+        return _Answer(lifetime_s)
+
+    async def _keep(self, project: str, read: _Read, span: Span) -> Standing:
         now = self._clock()
-        body, status = await asyncio.to_thread(_canonical, answer, project)
         await self._catalog.save_page(
             rows.Page(
                 source=self.name,
                 project=project,
                 state="known",
-                body=body,
-                fingerprint=fingerprint,
-                etag=answer.etag,
-                last_modified=answer.last_modified,
+                body=read.stored,
+                fingerprint=read.fingerprint,
+                etag=read.etag,
+                last_modified=read.last_modified,
                 changed_at=now,
                 checked_at=now,
                 fresh_until=span.fresh_until,
             )
         )
-        return self._remember(project, Standing("known", span, fingerprint, status, asked=True, checked_at=now))
+        self._recent.put(project, read)
+        status = read.page.status
+        return self._remember(project, Standing("known", span, read.fingerprint, status, asked=True, checked_at=now))
 
     async def _absent(self, project: str, last: Standing | None, now: float) -> Standing:
         """A definite 404: of a name that was known it is a removal, which the catalog must remember."""
@@ -235,16 +299,15 @@ class MirroredSource:
         return standing
 
 
-def _canonical(answer: Fetched, project: str) -> tuple[bytes, str]:
-    page = parse(answer.body, content_type=answer.content_type, url=answer.url, project=project)
-    return dump(page), page.status
-
-
-def _fingerprint(answer: Fetched) -> str:
-    """Names the page's content: the URL that relative links in it start from, and its bytes."""
+def _read(answer: Fetched, project: str, known: str | None) -> _Read | None:
+    """What upstream sent, None if that is known. The fingerprint names the bytes and where links in them start."""
     named = sha256(answer.url.encode() + b"\n")
     named.update(answer.body)
-    return named.hexdigest()
+    fingerprint = named.hexdigest()
+    if fingerprint == known:
+        return None
+    page = parse(answer.body, content_type=answer.content_type, url=answer.url, project=project)
+    return _Read(fingerprint, page, dump(page), answer.etag, answer.last_modified)
 
 
 def _row(source: str, project: str, state: State, checked_at: float, span: Span) -> rows.Page:
