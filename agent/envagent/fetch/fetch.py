@@ -69,7 +69,7 @@ async def download(
     from envagent.fetch.download import Download, Unavailable  # noqa: PLC0415 - see above
     from envagent.fetch.network import FILES_AT_ONCE  # noqa: PLC0415 - see above
 
-    sources = await _informed(sources, network, report)
+    sources = await informed(sources, network, report)
     slots = asyncio.Semaphore(FILES_AT_ONCE)
     report.missing(len(packages), sum(package.size for package in packages))
 
@@ -124,7 +124,7 @@ async def _downloaded(
         return await download(packages, artifacts, sources, network, report=report, patience=Patience())
 
 
-async def _informed(sources: Sources, network: Network, report: Report) -> Sources:
+async def informed(sources: Sources, network: Network, report: Report) -> Sources:
     """The sources with what the proxy says of itself; without the proxy if it does not answer and need not."""
     if not sources.proxy or sources.origins is not None:
         return sources
