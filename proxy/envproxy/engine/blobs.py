@@ -45,10 +45,11 @@ class Blobs(Database):
         """Note a blob that the store has made visible; one already known was used just now."""
         await self._write(
             """
-            INSERT INTO blobs (sha256, size, kind, stored_at, last_used, uses) VALUES (?1, ?2, ?3, ?4, ?4, 0)
-            ON CONFLICT DO UPDATE SET size = ?2, kind = ?3, last_used = max(last_used, ?4)
+            INSERT INTO blobs (sha256, size, kind, stored_at, last_used, uses) VALUES (?, ?, ?, ?, ?, 0)
+            ON CONFLICT DO UPDATE SET
+                size = excluded.size, kind = excluded.kind, last_used = max(last_used, excluded.last_used)
             """,
-            sha256, size, kind, at,
+            sha256, size, kind, at, at,
         )  # fmt: skip
 
     async def adopt(self, blobs: Iterable[StoredBlob]) -> int:
@@ -56,9 +57,9 @@ class Blobs(Database):
         return await self._write_many(
             """
             INSERT OR IGNORE INTO blobs (sha256, size, kind, stored_at, last_used, uses)
-            VALUES (?1, ?2, 'artifact', ?3, ?3, 0)
+            VALUES (?, ?, 'artifact', ?, ?, 0)
             """,
-            [(blob.sha256, blob.size, blob.mtime) for blob in blobs],
+            [(blob.sha256, blob.size, blob.mtime, blob.mtime) for blob in blobs],
         )
 
     async def touch_blobs(self, last_used: Mapping[str, float]) -> None:

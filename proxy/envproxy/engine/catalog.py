@@ -100,7 +100,7 @@ class Catalog(Blobs, Hosted, Channels):
     async def find_artifact(self, source: str, project: str, filename: str, sha256: str | None) -> Artifact | None:
         """The file with that digest; the one seen last if `sha256` is None."""
         row = await self._row(
-            f"{_ARTIFACTS} AND filename = ?3 AND (?4 IS NULL OR sha256 = ?4) ORDER BY first_seen DESC LIMIT 1",
+            f"{_ARTIFACTS} AND filename = ? AND sha256 = coalesce(?, sha256) ORDER BY first_seen DESC LIMIT 1",
             source, project, filename, sha256,
         )  # fmt: skip
         return None if row is None else Artifact(*row)
@@ -108,7 +108,7 @@ class Catalog(Blobs, Hosted, Channels):
     async def first_artifact(self, source: str, project: str, filename: str) -> Artifact | None:
         """The file as it was seen first."""
         row = await self._row(
-            f"{_ARTIFACTS} AND filename = ?3 ORDER BY first_seen, rowid LIMIT 1", source, project, filename
+            f"{_ARTIFACTS} AND filename = ? ORDER BY first_seen, rowid LIMIT 1", source, project, filename
         )
         return None if row is None else Artifact(*row)
 
@@ -185,4 +185,4 @@ class Catalog(Blobs, Hosted, Channels):
 
 _PAGE = "source, project, state, body, fingerprint, etag, last_modified, changed_at, checked_at, fresh_until"
 _ARTIFACT = "SELECT source, project, filename, sha256, size, url, upload_time, first_seen FROM artifacts"
-_ARTIFACTS = f"{_ARTIFACT} WHERE source = ?1 AND project = ?2"
+_ARTIFACTS = f"{_ARTIFACT} WHERE source = ? AND project = ?"
