@@ -1,4 +1,4 @@
-"""`python -m bench [warm] [cold] [install] [memory] [conda]`: measure, print tables, write every round as JSON."""
+"""`python -m bench [warm] [cold] [install] [memory] [conda] [materialize]`: measure, print tables, write every round as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import cold, conda, install, memory, warm
+from . import cold, conda, install, materialize, memory, warm
 from .plan import Plan, Result
 from .report import describe_machine, print_machine, print_result, write_json
 
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Callable[[Plan], Coroutine[None, None, Result]]] = {
     "install": install.measure,
     "memory": memory.measure,
     "conda": conda.measure,
+    "materialize": materialize.measure,
 }
 ROUNDS = 5
 QUICK_ROUNDS = 2
