@@ -1,9 +1,9 @@
 """What is to be locked: a request, the machines that it is for, and what an earlier lock found.
 
 The request is what goes into the lock, in a person's words. Its options: `exclude-newer` (a date, or a time of
-RFC 3339), `only-binary` (yes), `prerelease` (allow) and `constraints` (a JSON array of requirements that nothing asks
-for). A conda spec may end in `; <platform>`, or in `; linux`, `osx`, `win` or `unix`: it is for those machines alone.
-Pure.
+RFC 3339), `only-binary` (yes), `prerelease` (allow), `interpreter` (files: a relocatable Python where Conda brings
+none) and `constraints` (a JSON array of requirements that nothing asks for). A conda spec may end in `; <platform>`,
+or in `; linux`, `osx`, `win` or `unix`: it is for those machines alone. Pure.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Package
 
 EXCLUDE_NEWER, ONLY_BINARY, CONSTRAINTS, PRERELEASE = "exclude-newer", "only-binary", "constraints", "prerelease"
+INTERPRETER = "interpreter"
 _MINORS = range(9, 16)  # of Python 3: those that anybody still uses, and a few that will come
 
 

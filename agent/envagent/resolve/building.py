@@ -107,7 +107,7 @@ class Builder:
             room = Path(name)
             words = ["build", "--wheel", str(await source(room)), "--out-dir", str(room / "out")]
             words += ["--python", str(interpreter.executable), *sources(question)]
-            code, said = await self.uv.run(words, room, _EPOCH)
+            code, said = await self.uv.run(words, room, {**_EPOCH, **self.uv.login.variables(question)})
             wheels = sorted((room / "out").glob("*.whl"))
             if code or len(wheels) != 1:
                 told = programs.indented("\n".join(said.splitlines()[-_LINES:]))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rattler import Channel, GenericVirtualPackage, PackageName, RepoDataRecord, Version, solve
 from rattler.exceptions import GatewayError, InvalidMatchSpecError, SolverError
 from rattler.match_spec import MatchSpec
-from rattler.networking import AuthenticationMiddleware, Client
+from rattler.networking import AddHeadersMiddleware, AuthenticationMiddleware, Client
 from rattler.package import BuildString
 from rattler.repo_data import Gateway, PackageRecord
 
@@ -41,14 +42,19 @@ class CondaQuestion:
     exclude_newer: datetime | None = None
 
 
-def gateway(cache: Path) -> Gateway:
+def client(proxy: str, token: str) -> Client:
+    """A client that shows the token to the proxy; elsewhere it logs in as RATTLER_AUTH_FILE or the keyring says."""
+    host = urlsplit(proxy).hostname
+
+    def headers(asked: str, _path: str) -> dict[str, str] | None:
+        return {"Authorization": f"Bearer {token}"} if token and asked == host else None
+
+    return Client([AuthenticationMiddleware(), AddHeadersMiddleware(headers)])
+
+
+def gateway(cache: Path, by: Client) -> Gateway:
     """Where repodata come from; one for all targets of a lock. `cache` is a directory that may be lost."""
-    return Gateway(cache_dir=cache, client=client())
-
-
-def client() -> Client:
-    """A client that logs in where RATTLER_AUTH_FILE or the keyring of conda says so."""
-    return Client([AuthenticationMiddleware()])
+    return Gateway(cache_dir=cache, client=by)
 
 
 async def solved(question: CondaQuestion, places: Places, source: Gateway) -> tuple[CondaPackage, ...]:

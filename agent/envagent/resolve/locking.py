@@ -16,7 +16,7 @@ from envagent.resolve import conda
 from envagent.resolve.asking import asking
 from envagent.resolve.building import Builder
 from envagent.resolve.solving import Solver
-from envagent.resolve.uv import Uv
+from envagent.resolve.uv import Login, Uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,15 @@ async def locked(asked: Asked, *, data: Path, proxy: str, environ: Mapping[str, 
     cache = data / "resolve"
     artifacts = Artifacts(data / "artifacts")
     async with asking(artifacts, proxy, token) as ask:
-        uv = Uv(cache / "uv", Path(sys.executable), environ)
+        uv = Uv(cache / "uv", Path(sys.executable), environ, Login(proxy, token))
+        client = conda.client(proxy, token)
         solver = Solver(
             places=ask.places,
             ask=ask,
             uv=uv,
             builder=Builder(uv, ask, cache / "built", environ),
-            client=conda.client(),
-            gateway=conda.gateway(cache / "repodata"),
+            client=client,
+            gateway=conda.gateway(cache / "repodata", client),
             cache=cache,
         )
         environment = await solver.environment(asked)

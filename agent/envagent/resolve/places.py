@@ -10,18 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pypi_simple import PYPI_SIMPLE_ENDPOINT
-
 from envagent.errors import UsageError
+from envproxy.config import default_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROXY_INDEX = "main"
 """The index of a proxy that is meant when none is named."""
-
-DEFAULT_INDEX = PYPI_SIMPLE_ENDPOINT
-"""The index that is meant without a proxy."""
 
 CHANNEL = "conda-forge"
 """The channel that is meant when none is named."""
@@ -39,8 +35,7 @@ class Places:
 
     def index_names(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The indexes that are meant, by priority, as a lock names them."""
-        default = PROXY_INDEX if self.proxy else DEFAULT_INDEX
-        return tuple(self._index_name(name) for name in asked) or (default,)
+        return tuple(self._index_name(name) for name in asked) or (PROXY_INDEX if self.proxy else default_endpoint(),)
 
     def index_url(self, name: str) -> str:
         """The root of its simple API (PEP 503), with a slash at the end. Raises UsageError."""

@@ -18,7 +18,7 @@ from envagent.lock.model import Request
 from envagent.lock.requirements import logical_lines
 from envagent.lock.syntax import decoded
 from envagent.resolve.asked import CONSTRAINTS, ONLY_BINARY, PRERELEASE
-from envagent.resolve.places import DEFAULT_INDEX
+from envproxy.config import default_endpoint
 
 _OPTION = re.compile(r"(--?[a-z-]+)[ =]?(.*)")
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-i": "--index-url", "-e": "--editable", "-f": "--find-links"}
@@ -55,11 +55,12 @@ def read_lines(lines: list[str], path: Path) -> Request:
 def _request(reading: _Reading, name: str) -> Request:
     if reading.problems:
         raise LockRefused(name, reading.problems)
-    indexes = [*reading.more_indexes, reading.default_index or DEFAULT_INDEX]
+    says_where = bool(reading.default_index or reading.more_indexes)
+    indexes = [*reading.more_indexes, reading.default_index or default_endpoint()] if says_where else []
     held = {CONSTRAINTS: json.dumps(sorted(set(reading.constraints)))} if reading.constraints else {}
     return Request(
         pypi=tuple(reading.requirements),
-        indexes=tuple(dict.fromkeys(indexes)) if reading.default_index or reading.more_indexes else (),
+        indexes=tuple(dict.fromkeys(indexes)),
         options={**held, **reading.options},
     )
 

@@ -1,7 +1,8 @@
 """From what was asked for to an environment: each target by itself, Conda before PyPI.
 
 Conda decides first, for it knows more of the machine; what its packages provide to Python is then given, and PyPI's
-side has to go with it. The Python of a target is conda's where conda brings one, else one of the machine's.
+side has to go with it. The Python of a target is conda's where conda brings one, else one of the machine's, or an
+archive that the lock brings along if the request says so.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import Unresolvable
 from envagent.lock.machine import marker_environment
-from envagent.lock.model import CondaPackage, Environment, Interpreter, PythonPackage, interpreter_of
+from envagent.lock.model import (
+    CondaPackage,
+    Environment,
+    Interpreter,
+    InterpreterArchive,
+    PythonPackage,
+    interpreter_of,
+)
 from envagent.resolve import asked as words
-from envagent.resolve import conda, conflict, metadata, needs, pypi
+from envagent.resolve import conda, conflict, metadata, needs, pypi, pythons
 from envagent.resolve.provided import provided
 from envagent.resolve.uv import Question
 
@@ -56,18 +64,35 @@ class Solver:
 
     async def _target(self, asked: Asked, machine: Target) -> Target:
         packages = await self._conda(asked, machine)
-        interpreter = interpreter_of(packages)
-        if interpreter is None and asked.request.pypi:
-            interpreter = Interpreter("system", version=words.python_version(asked.request))
-        target = dataclasses.replace(machine, interpreter=interpreter, packages=packages)
+        target = dataclasses.replace(machine, interpreter=interpreter_of(packages), packages=packages)
         if not asked.request.pypi:
             return target
+        if target.interpreter is None:
+            target = await self._with_interpreter(asked, target)
         given = await provided(packages, self.places, self.client, self.cache / "provided")
         try:
             python = await self._python(asked, target, given)
         except Unresolvable as error:
             raise conflict.explained(error, given, packages) from None
-        return dataclasses.replace(target, packages=(*packages, *python))
+        return dataclasses.replace(target, packages=(*target.packages, *python))
+
+    async def _with_interpreter(self, asked: Asked, target: Target) -> Target:
+        """The target with a Python that is not conda's. Raises Unresolvable."""
+        version = words.python_version(asked.request)
+        if asked.request.options.get(words.INTERPRETER) != "files":
+            return dataclasses.replace(target, interpreter=Interpreter("system", version=version))
+        kept = (one for one in asked.kept(target) if isinstance(one, InterpreterArchive))
+        archive = next((one for one in kept if f"{one.version}.".startswith(f"{version}.")), None)
+        if archive is None:
+            newest = words.exclude_newer(asked.request)
+            archive = await pythons.located(version, target, self.ask, exclude_newer=newest)
+        if archive is None:
+            raise Unresolvable(
+                f"there is no relocatable Python {version} for {target.name}",
+                hint=f"the proxy's files {pythons.COLLECTION} have one of each minor version; or use the machine's",
+            )
+        interpreter = Interpreter("files", name=archive.name)
+        return dataclasses.replace(target, interpreter=interpreter, packages=(*target.packages, archive))
 
     async def _conda(self, asked: Asked, machine: Target) -> tuple[CondaPackage, ...]:
         request = asked.request

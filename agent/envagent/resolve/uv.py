@@ -86,9 +86,14 @@ def arguments(question: Question) -> list[str]:
 
 def sources(question: Question) -> list[str]:
     """The words that say where releases are and until when, also those that a build needs."""
-    *others, default = question.indexes
+    *others, default = (f"{name}={url}" for name, url in named(question).items())
     until = ["--exclude-newer", question.exclude_newer] if question.exclude_newer else []
     return [*(word for index in others for word in ("--index", index)), "--default-index", default, *until]
+
+
+def named(question: Question) -> dict[str, str]:
+    """The indexes under names for uv, by priority: it finds credentials by them."""
+    return {f"ENVAGENT{number}": url for number, url in enumerate(question.indexes)}
 
 
 def files(question: Question) -> dict[str, bytes]:
@@ -113,12 +118,29 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """The token that a proxy wants to see, given to uv in its environment: never on a command line, in no file."""
+
+    proxy: str = ""
+    token: str = field(default="", repr=False)
+
+    def variables(self, question: Question) -> dict[str, str]:
+        """What uv reads for those of the indexes that are the proxy's."""
+        said: dict[str, str] = {}
+        for name, url in named(question).items():
+            if self.token and url.startswith(f"{self.proxy}/"):
+                said |= {f"UV_INDEX_{name}_USERNAME": "__token__", f"UV_INDEX_{name}_PASSWORD": self.token}
+        return said
+
+
+@dataclass(frozen=True, slots=True)
 class Uv:
     """The program. `python` is any Python of this machine: it runs builds that only tell metadata."""
 
     cache: Path
     python: Path
     environ: Mapping[str, str]
+    login: Login = Login()
 
     async def compile(self, question: Question, room: Path) -> bytes:
         """The pylock.toml that answers the question; `room` is an empty directory. Raises Unresolvable."""
@@ -128,7 +150,7 @@ class Uv:
         code, said = await self.run(
             [*arguments(question), "--python", str(self.python)],
             room,
-            {"MACOSX_DEPLOYMENT_TARGET": release} if release else {},
+            {**self.login.variables(question), **({"MACOSX_DEPLOYMENT_TARGET": release} if release else {})},
         )
         if code:
             raise refusal(code, said, question.machine)

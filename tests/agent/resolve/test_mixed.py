@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from envagent.errors import SourceUnreachable, Unresolvable
-from envagent.lock.model import Interpreter
+from envagent.errors import AccessRefused, SourceUnreachable, Unresolvable
+from envagent.lock.canonical import canonical_bytes
+from envagent.lock.model import Interpreter, Lock
 from envagent.resolve.provided import distributions
 from fixtures.conda_packages import File, make_conda
 from fixtures.faults import Status
 from fixtures.locking import lock, releases
+from fixtures.proxy import running_proxy
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -138,3 +140,22 @@ def test_distributions_are_told_by_dist_info_and_egg_info_of_site_packages_alone
         "site-packages/strange-not_a_version.dist-info/METADATA",
     ]
     assert distributions(paths) == {"pyyaml": "6.0.2", "ruamel-yaml": "0.18", "pywin32": "306", "docopt": "0.6.2"}
+
+
+async def test_a_proxy_that_wants_a_token_is_shown_it_by_both_solvers_and_no_lock_has_it(
+    tmp_path: Path, data: Path, index: FakeIndex, channel: FakeChannel
+) -> None:
+    channel.add(PYTHON, provides("numpy", "1.26.4", "numpy-1.26.4"))
+    index.add(make_wheel("alpha", "1.0", requires=["numpy"]))
+    toml = '[auth]\nread = "token"\n[auth.tokens.ci]\nsecret = "env:SECRET"\n'
+    environ = {"SECRET": "hunter2"}
+    async with running_proxy(
+        tmp_path, upstream=index, toml=toml, settings=channel.settings, environ=environ
+    ) as proxy:
+        environment = await lock(
+            data, proxy.url, "linux-64", token="hunter2", conda=("numpy",), channels=DEMO, pypi=("alpha",)
+        )
+        with pytest.raises(AccessRefused):
+            await lock(data, proxy.url, token="wrong", pypi=("alpha",))
+    assert releases(environment.targets[0]) == {"alpha": "1.0", "numpy": "1.26.4", "python": "3.11.2"}
+    assert b"hunter2" not in canonical_bytes(Lock({"default": environment}))
