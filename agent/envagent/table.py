@@ -64,6 +64,7 @@ COMMANDS = (
             Argument("let one package change, or everything", "--upgrade", "NAME", many=True, optional=True),
             Argument("no release after this date or RFC 3339 time", "--exclude-newer", "DATE"),
             Argument("build nothing: only wheels, no sdists and no repositories", "--only-binary"),
+            Argument("bring an archive of Python along where Conda brings none", "--standalone-python"),
             _OUTPUT,
             _JSON,
             *_PLACE,

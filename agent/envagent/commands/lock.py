@@ -18,7 +18,7 @@ from envagent.lock.diff import diff
 from envagent.lock.model import Lock, Request
 from envagent.lock.reading import read_lock, sealed
 from envagent.resolve import inputs, machines
-from envagent.resolve.asked import EXCLUDE_NEWER, ONLY_BINARY, Asked, Upgrade, merged, moment
+from envagent.resolve.asked import EXCLUDE_NEWER, INTERPRETER, ONLY_BINARY, Asked, Upgrade, merged, moment
 from envagent.resolve.locking import locked
 from envproxy.commands.output import print_json, say
 
@@ -62,7 +62,11 @@ def _asked(args: Namespace, found: Inputs, earlier: Environment | None) -> Asked
 
 
 def _of_flags(args: Namespace) -> Request:
-    options = {EXCLUDE_NEWER: args.exclude_newer, ONLY_BINARY: "yes" if args.only_binary else ""}
+    options = {
+        EXCLUDE_NEWER: args.exclude_newer,
+        ONLY_BINARY: "yes" if args.only_binary else "",
+        INTERPRETER: "files" if args.standalone_python else "",
+    }
     if args.exclude_newer:
         moment(args.exclude_newer)
     return Request(
