@@ -50,7 +50,8 @@ def collect(config: Config, *, now: float, unused_s: float, budget: int, dry_run
     chosen = {one.key for one in gc.choose([*trees, *downloads], wanted, budget=budget)}
     if not dry_run:
         gc.collect(store, now=now, budget=_size(one for one in trees if one.key not in chosen))
-        artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen))
+        with held(store.root / "in-use"):  # whoever makes an environment reads downloads, too
+            artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen))
         recall.prune(str(config.data))
     return Removed(
         environments,

@@ -4,7 +4,6 @@
     root/arriving/<sha256>      being written by whoever holds the flock on it; else left over, and gone on with
     root/unsure/<sha256>        not synced when the machine went down: hashed again before it is used
     root/journal  root/boot     what is durable; the boot that `files` is of
-    root/in-use                 flock: nothing is removed while anyone uses artifacts
 
 Invariant: what is under `files/` has the bytes that its name says, for it came there by one rename(2) after its
 digest was checked. No file is synced on its own: `settle` syncs all of them at once, whenever there is time. Any
@@ -15,19 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envagent.fetch.arrival import Arrival
 from envagent.store.boot import current_boot, once_after_boot
-from envagent.store.flock import acquire, held
+from envagent.store.flock import acquire
 from envagent.store.gc import Held, choose
 from envagent.store.journal import Journal
 from envagent.store.sync import syncfs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -73,12 +72,6 @@ class Artifacts:
             stat = path.stat()
             yield Held(path.name, stat.st_size, stat.st_mtime)
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Nothing is removed while this is held: from before the look-up until the files were read."""
-        with held(self.root / "in-use", shared=True):
-            yield
-
     # --- adding ----------------------------------------------------------------------------------------
 
     def claim(self, sha256: str, size: int) -> Path | Arrival | None:
@@ -101,13 +94,15 @@ class Artifacts:
 
     # --- removing --------------------------------------------------------------------------------------
 
-    def collect(self, *, budget: int = 0, keep: Collection[str] = ()) -> Collected:
-        """Remove artifacts beyond `budget` bytes, never those in `keep`, and what dead downloads left (blocking)."""
-        with held(self.root / "in-use"):
-            chosen = choose(self.held(), set(keep), budget=budget)
-            for gone in chosen:
-                self._place(gone.key).unlink()
-            self._journal.keep({path.name for path in self._files()})
+    def collect(self, *, budget: int = 0) -> Collected:
+        """Remove artifacts beyond `budget` bytes, and what dead downloads left (blocking).
+
+        The caller holds off whoever reads artifacts: the lock of the node store is for both.
+        """
+        chosen = choose(self.held(), set(), budget=budget)
+        for gone in chosen:
+            self._place(gone.key).unlink()
+        self._journal.keep({path.name for path in self._files()})
         leftovers = self.sweep()
         return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
 

@@ -2,7 +2,7 @@
 
 If all is here, nothing is asked of anybody and nothing of the network is imported. The largest files begin first.
 What cannot be had is reported together at the end, and what has arrived by then stays for the next time. Whoever must
-be sure that gc takes nothing away meanwhile holds `Artifacts.in_use`.
+be sure that gc takes nothing away meanwhile holds the lock of the node store.
 """
 
 from __future__ import annotations
