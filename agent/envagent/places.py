@@ -7,8 +7,8 @@ milliseconds. A base directory that is not absolute counts as not set, as the sp
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

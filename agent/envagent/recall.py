@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
 
 from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, config_file, data_directory
 from envproxy import __version__
 
+TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -1,0 +1,68 @@
+"""kill -9 during `envagent materialize`, at each of its stages: the next run just works and leaves nothing over.
+
+The moment is not left to chance: the command is killed when it has said that it is at a stage, or while it waits
+for an upstream that has stopped in the middle of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.agent import Agent, lock_document, write_lock
+from fixtures.faults import HangAfter
+from fixtures.patience import until
+from fixtures.upstream import FakeIndex
+from fixtures.wheels import make_wheel
+
+DISTS = [make_wheel(name, "1.0", payload_size=200_000) for name in ("alpha", "beta", "gamma")]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeIndex]:
+    async with FakeIndex() as index:
+        index.add(*DISTS)
+        yield index
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path)
+
+
+@pytest.fixture
+def lock(upstream: FakeIndex, tmp_path: Path) -> Path:
+    return write_lock(lock_document(upstream, *DISTS), tmp_path / "lock.json")
+
+
+async def assert_next_run_works(agent: Agent, lock: Path) -> None:
+    said = await agent.run("materialize", lock, "--prefix", "envs/env")
+    assert said.code == 0, said.err
+    assert (await agent.run("verify", "envs/env")).code == 0
+    assert [path.name for path in (agent.home / "envs").iterdir()] == ["env"]
+    assert list((agent.data / "store" / "work").iterdir()) == []
+    assert list((agent.data / "artifacts" / "arriving").iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", [b"fetching", b"unpacked", b"compiled"])
+async def test_after_a_kill_the_next_run_just_works(agent: Agent, lock: Path, stage: bytes) -> None:
+    process = await agent.start("materialize", lock, "--prefix", "envs/env")
+    assert process.stderr
+    async for line in process.stderr:
+        if line.startswith(stage):
+            process.kill()
+    await process.wait()
+    await assert_next_run_works(agent, lock)
+
+
+async def test_after_a_kill_in_the_middle_of_a_download_the_next_run_just_works(
+    agent: Agent, lock: Path, upstream: FakeIndex
+) -> None:
+    upstream.fail(f"*/{DISTS[0].filename}", HangAfter(100_000), times=1)
+    process = await agent.start("materialize", lock, "--prefix", "envs/env")
+    await until(lambda: len(upstream.requests) == len(DISTS))
+    process.kill()
+    await process.communicate()
+    await assert_next_run_works(agent, lock)
