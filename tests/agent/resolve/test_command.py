@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.agent import Agent
 from fixtures.conda_packages import make_conda
+from fixtures.sources import sdist
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -150,3 +151,15 @@ async def test_what_is_wrong_with_the_command_line_is_said_before_anything_is_as
     assert [one.code for one, _, _ in said] == [code for _, code, _ in said]
     assert all(text in one.err for one, _, text in said)
     assert index.requests == []
+
+
+async def test_what_was_locked_runs_also_what_was_built(agent: Agent, index: FakeIndex, tmp_path: Path) -> None:
+    index.add(make_wheel("alpha", "1.0", requires=["built"]), sdist("built", "2.0"))
+    place = tmp_path / "lock.json"
+    locked = await agent.run("lock", "--pypi", "alpha", "-o", place)
+    assert locked.code == 0, locked.err
+    question = (
+        "import alpha, built; from importlib.metadata import version; print(alpha.__version__, version('built'))"
+    )
+    said = await agent.run("run", "--lock", place, "--", "python", "-c", question)
+    assert (said.code, said.out) == (0, "1.0 2.0\n"), said.err
