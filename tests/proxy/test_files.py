@@ -268,6 +268,7 @@ async def test_an_index_may_refuse_removed_files(
         assert [(await ask(path_of(wheel))).status for _ in range(3)] == [200] * 3
         assert len(pages_searched) == 1
         assert (await ask(path_of(wheel) + ".metadata")).status == 200
+        await proxy.settled()
         upstream.remove(wheel.filename)
         clock.advance(901)
         refused = await ask(path_of(wheel))

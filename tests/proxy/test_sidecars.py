@@ -218,9 +218,7 @@ async def test_metadata_of_a_cached_wheel_is_served_after_the_wheel_left_its_pag
 
 async def test_metadata_that_was_evicted_is_made_again(ask: Ask, wheel: Dist, proxy: LocalProxy) -> None:
     await ask(path_of(wheel))
-    key = f"pypi:{wheel.filename}:{wheel.sha256}"
-    while await proxy.parts.catalog.find_sidecar(key) is None:  # it is stored behind
-        await asyncio.sleep(0)
+    await proxy.settled()
     await ask(path_of(wheel))
     await asyncio.to_thread(proxy.parts.store.delete, digest_of(wheel.metadata))
     answer = await ask(path_of(wheel))
