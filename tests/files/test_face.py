@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from envproxy.engine import endurance
 from fixtures.faults import Cut, Gate, Status, WrongBytes
 from fixtures.patience import until
 from fixtures.proxy import running_proxy
-from fixtures.wire import wire
+from fixtures.wire import NOTHING, wire
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from fixtures.clock import FakeClock
@@ -27,6 +30,12 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 NAME = "3.11.7/demo+1.tgz"
 HERE = "/files/demo/3.11.7/demo%2B1.tgz"
 YEAR = "public, max-age=31536000, immutable"
+
+
+async def _never_whole(ask: Ask, path: str, headers: Mapping[str, str] = NOTHING) -> None:
+    """The file breaks off, or an error comes instead: which one is a matter of timing."""
+    with suppress(aiohttp.ClientError):
+        assert (await ask(path, headers)).status == 503
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +97,7 @@ async def test_what_upstream_cuts_is_resumed(upstream: FakeFiles, ask: Ask) -> N
     upstream.put(NAME, DATA)
     upstream.fail(f"/files/{NAME}", Cut(200_000), times=1)
     assert (await ask(HERE)).body == DATA
-    assert upstream.requests[-1].headers["Range"].startswith("bytes=")
+    assert upstream.count("GET", f"/files/{NAME}") == 2
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -98,8 +107,7 @@ async def test_bytes_other_than_the_client_demands_never_arrive_whole_and_are_no
     upstream.put(NAME, DATA)
     upstream.fail(f"/files/{NAME}", WrongBytes())
     demand = {"X-Expected-SHA256": SHA256} if header else {}
-    with pytest.raises(Exception, match="payload"):
-        await ask(HERE if header else f"{HERE}?sha256={SHA256}", demand)
+    await _never_whole(ask, HERE if header else f"{HERE}?sha256={SHA256}", demand)
     await proxy.settled()
     assert not await asyncio.to_thread(lambda: list(proxy.parts.store.walk()))
     upstream.clear_faults()
@@ -109,8 +117,7 @@ async def test_bytes_other_than_the_client_demands_never_arrive_whole_and_are_no
 async def test_published_checksums_are_demanded_of_upstream(upstream: FakeFiles, proxy: LocalProxy, ask: Ask) -> None:
     upstream.put(NAME, DATA)
     upstream.put("3.11.7/SHA256SUMS", f"{'0' * 64}  demo+1.tgz\n".encode())
-    with pytest.raises(Exception, match="payload"):
-        await ask(HERE)
+    await _never_whole(ask, HERE)
     upstream.put("4/SHA256SUMS", f"{SHA256}  demo.tgz\n".encode())
     upstream.put("4/demo.tgz", DATA)
     assert (await ask("/files/demo/4/demo.tgz")).headers["ETag"] == f'"{SHA256}"'
@@ -125,8 +132,7 @@ async def test_a_file_keeps_the_digest_of_its_first_download(
     changed = upstream.put(NAME, DATA[::-1])
     assert (await ask(HERE)).body == DATA
     await asyncio.to_thread(proxy.parts.store.delete, SHA256)  # evicted: it must come again
-    with pytest.raises(Exception, match="payload"):
-        await ask(HERE)
+    await _never_whole(ask, HERE)
     assert (await ask(HERE, {"X-Expected-SHA256": changed})).body == DATA[::-1]
     await proxy.settled()
     upstream.put(NAME, DATA)
@@ -165,8 +171,7 @@ async def test_an_upstream_may_itself_name_files_by_their_digest_and_is_checked(
     upstream.put(SHA256, DATA)
     upstream.put("0" * 64, DATA)
     assert (await ask(f"/files/demo/{SHA256}")).body == DATA
-    with pytest.raises(Exception, match="payload"):
-        await ask(f"/files/demo/{'0' * 64}")
+    await _never_whole(ask, f"/files/demo/{'0' * 64}")
 
 
 async def test_what_another_face_or_collection_has_is_not_here(tmp_path: Path, upstream: FakeFiles) -> None:
