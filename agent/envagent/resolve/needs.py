@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from envagent.lock.model import PythonPackage
+    from envagent.resolve.given import Given
     from envagent.resolve.metadata import Metadata
 
 
 def told(
-    packages: Iterable[tuple[PythonPackage, Metadata]], roots: Sequence[str], environment: Mapping[str, str]
+    pairs: Iterable[tuple[PythonPackage, Metadata]],
+    roots: Sequence[str],
+    environment: Mapping[str, str],
+    extras: Mapping[str, set[str]],
 ) -> tuple[PythonPackage, ...]:
-    """The packages with what they need and who asked for them; `roots` are the requirements of the request."""
-    pairs = list(packages)
-    known = {package.name: metadata for package, metadata in pairs}
+    """The packages with what they need and who asked for them.
+
+    `roots` are the requirements of the request, `extras` those that are asked for of each project.
+    """
     asked = [(root, Requirement(root)) for root in roots]
-    extras = extras_asked_for([requirement for _, requirement in asked], known, environment)
     return tuple(
         dataclasses.replace(
             package,
@@ -55,6 +59,13 @@ def extras_asked_for(
             seen.add(step)
             waiting += [need for need in known[step[0]].requires if _is_needed(need, asked.extras, environment)]
     return extras
+
+
+def with_extras(given: Given, said: Metadata, extras: Iterable[str], environment: Mapping[str, str]) -> Given:
+    """The distribution with the needs of these extras; `said` is all that it says of itself."""
+    wanted = sorted(extras)
+    of_extras = (need for need in said.requires if _is_of_extra(need) and _is_needed(need, wanted, environment))
+    return dataclasses.replace(given, extras=frozenset(wanted), needs=tuple(of_extras))
 
 
 def _depends(metadata: Metadata, extras: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rattler.package_streaming import PackageArchive
 from envagent.errors import SourceUnreachable
 from envagent.lock import rules
 from envagent.lock.model import pypi_name
-from envagent.resolve import notes
+from envagent.resolve import metadata, notes
 from envagent.resolve.conda import fetched_from
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from rattler.networking import Client
 
     from envagent.lock.model import CondaPackage
+    from envagent.resolve.metadata import Metadata
     from envagent.resolve.places import Places
 
 _AT_ONCE = 16
 _SITE = r"(?:site-packages|lib/python[^/]+/site-packages|Lib/site-packages)"
 _DIST_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/.+")
 _EGG_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+?)-(?P<version>[^/-]+)(?:-py[0-9.]+[^/]*)?\.egg-info(?:/.+)?")
+_SAID = (".dist-info/METADATA", ".egg-info/PKG-INFO")
 _PYTHON = re.compile(r"(python|python_abi|pypy[0-9.]*)( .*)?")
 
 
@@ -73,6 +75,20 @@ async def provided(
 
     lists = await asyncio.gather(*(of(package) for package in packages if may_provide(package)))
     return tuple(sorted(one for several in lists for one in several))
+
+
+async def described(one: Provided, places: Places, client: Client) -> Metadata:
+    """What the distribution says of itself, read out of its package. Raises SourceUnreachable."""
+    url = fetched_from(one.package, places)
+    try:
+        archive = await PackageArchive.from_url(client, url)
+        paths = [str(entry.relative_path) for entry in (await archive.paths_json()).paths]
+        own = (path for path in paths if path.endswith(_SAID) and distributions([path]).keys() == {one.name})
+        return metadata.read(await archive.read_file(next(own)) or b"")
+    except (OSError, StopIteration) as error:
+        raise SourceUnreachable(
+            f"{url} does not say which extras {one.name} has: {error}", hint="ask for its extras by their names"
+        ) from None
 
 
 async def _distributions_of(package: CondaPackage, places: Places, client: Client, cache: Path) -> dict[str, str]:

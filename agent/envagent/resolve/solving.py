@@ -12,6 +12,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
+
 from envagent.errors import Unresolvable
 from envagent.lock.machine import marker_environment
 from envagent.lock.model import (
@@ -24,7 +26,8 @@ from envagent.lock.model import (
 )
 from envagent.resolve import asked as words
 from envagent.resolve import conda, conflict, metadata, needs, pypi, pythons
-from envagent.resolve.provided import provided
+from envagent.resolve.given import Given
+from envagent.resolve.provided import described, provided
 from envagent.resolve.uv import Question
 
 if TYPE_CHECKING:
@@ -110,26 +113,47 @@ class Solver:
         )
         return await conda.solved(question, self.places, self.gateway)
 
-    async def _python(self, asked: Asked, target: Target, given: Sequence[Provided]) -> tuple[PythonPackage, ...]:
-        request, names = asked.request, self.places.index_names(asked.request.indexes)
-        newest = words.exclude_newer(request)
-        question = Question(
+    async def _python(self, asked: Asked, target: Target, there: Sequence[Provided]) -> tuple[PythonPackage, ...]:
+        """The Python packages beside those that are there. Raises as `pypi.solved` and `Builder`.
+
+        uv is asked again when it turns out that somebody wants extras of what is there.
+        """
+        question, environment = self._question(asked, target), marker_environment(target)
+        roots = question.requirements
+        given = {one.name: Given(one.name, one.version) for one in there}
+        while True:
+            question = dataclasses.replace(question, given=tuple(given.values()))
+            pairs = await self._solved(question, self.places.index_names(asked.request.indexes))
+            known = {
+                one.name: one for one in [*(said for _, said in pairs), *(one.metadata for one in given.values())]
+            }
+            extras = needs.extras_asked_for(map(Requirement, roots), known, environment)
+            lacking = [one for one in there if not extras.get(one.name, set()) <= given[one.name].extras]
+            if not lacking:
+                return needs.told(pairs, roots, environment, extras)
+            for one in lacking:
+                said = await described(one, self.places, self.client)
+                given[one.name] = needs.with_extras(given[one.name], said, extras[one.name], environment)
+
+    def _question(self, asked: Asked, target: Target) -> Question:
+        request, newest = asked.request, words.exclude_newer(asked.request)
+        return Question(
             machine=target.with_python(()),
             requirements=request.pypi,
-            indexes=tuple(self.places.index_url(name) for name in names),
+            indexes=tuple(map(self.places.index_url, self.places.index_names(request.indexes))),
             constraints=words.constraints(request),
-            given={one.name: one.version for one in given},
             kept=tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage)),
             exclude_newer=newest.isoformat() if newest else "",
             only_binary=words.ONLY_BINARY in request.options,
             prerelease=request.options.get(words.PRERELEASE, ""),
         )
+
+    async def _solved(self, question: Question, names: Sequence[str]) -> list[tuple[PythonPackage, Metadata]]:
         found = await pypi.solved(question, names, self.uv, self.places, self.ask)
-        pairs = await asyncio.gather(
+        return await asyncio.gather(
             *(self._described(located, question) for located in found.files),
             *(self.builder.of_checkout(checkout, question) for checkout in found.checkouts),
         )
-        return needs.told(pairs, request.pypi, marker_environment(target))
 
     async def _described(self, located: Located, question: Question) -> tuple[PythonPackage, Metadata]:
         """The wheel with its metadata, from beside it (PEP 658) or out of it. One is built of an sdist."""

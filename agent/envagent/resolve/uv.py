@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from envagent.errors import SourceUnreachable, Unresolvable, UsageError
-from envagent.resolve import programs, stub
+from envagent.resolve import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from envagent.lock.model import PythonPackage, Target
+    from envagent.resolve.given import Given
 
 _PLATFORMS = {
     "osx-64": "x86_64-apple-darwin",
@@ -39,8 +40,8 @@ _UNANSWERED = 2  # its exit code for anything but "no solution"
 class Question:
     """What uv is asked for one target. `indexes` are URLs, the first one before the others.
 
-    `constraints` are requirements that nothing asks for. `given` (name to version) is there already: nothing else may
-    be taken for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339;
+    `constraints` are requirements that nothing asks for. What is `given` is there already: nothing else may be taken
+    for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339;
     `prerelease` is a word of uv's.
     """
 
@@ -48,7 +49,7 @@ class Question:
     requirements: tuple[str, ...]
     indexes: tuple[str, ...]
     constraints: tuple[str, ...] = ()
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: tuple[Given, ...] = ()
     kept: tuple[PythonPackage, ...] = ()
     exclude_newer: str = ""
     only_binary: bool = False
@@ -78,7 +79,7 @@ def arguments(question: Question) -> list[str]:
         "--python-platform", platform_word(question.machine),
         "--python-version", question.machine.python_version,
         *sources(question),
-        *(word for name in question.given for word in ("--no-emit-package", name)),
+        *(word for given in question.given for word in ("--no-emit-package", given.name)),
         *(["--only-binary", ":all:"] if question.only_binary else []),
         *(["--prerelease", question.prerelease] if question.prerelease else []),
     ]  # fmt: skip
@@ -101,15 +102,14 @@ def files(question: Question) -> dict[str, bytes]:
 
     What is given is a wheel without content: as a constraint its URL is the only one that uv takes for that name.
     """
-    stubs = {stub.filename(name, version): (name, version) for name, version in question.given.items()}
-    fixed = [f"{name} @ ./{filename}" for filename, (name, _) in stubs.items()]
+    fixed = [f"{given.name} @ ./{given.filename}" for given in question.given]
     kept = [{"name": package.name, "version": package.version} for package in question.kept]
     preferred = {"lock-version": "1.0", "created-by": "envagent", "packages": kept}
     return {
         "requirements.in": _lines(question.requirements),
         "constraints.txt": _lines([*question.constraints, *fixed]),
         **({"pylock.toml": tomli_w.dumps(preferred).encode()} if kept else {}),
-        **{filename: stub.wheel(name, version) for filename, (name, version) in stubs.items()},
+        **{given.filename: given.wheel() for given in question.given},
     }
 
 

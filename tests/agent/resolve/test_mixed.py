@@ -159,3 +159,19 @@ async def test_a_proxy_that_wants_a_token_is_shown_it_by_both_solvers_and_no_loc
             await lock(data, proxy.url, token="wrong", pypi=("alpha",))
     assert releases(environment.targets[0]) == {"alpha": "1.0", "numpy": "1.26.4", "python": "3.11.2"}
     assert b"hunter2" not in canonical_bytes(Lock({"default": environment}))
+
+
+async def test_extras_of_what_conda_provides_bring_what_they_need(
+    data: Path, index: FakeIndex, channel: FakeChannel, proxy: LocalProxy
+) -> None:
+    said = (
+        b"Metadata-Version: 2.1\nName: dask\nVersion: 2024.1\nProvides-Extra: all\nProvides-Extra: plots\n"
+        b"Requires-Dist: click\nRequires-Dist: dask[plots]; extra == 'all'\nRequires-Dist: bokeh; extra == 'plots'\n"
+    )
+    files = {"site-packages/dask-2024.1.dist-info/METADATA": File(said)}
+    channel.add(PYTHON, make_conda("dask-core", "2024.1", noarch="python", depends=["python"], files=files))
+    index.add(
+        make_wheel("alpha", "1.0", requires=["dask[all]"]), make_wheel("bokeh", "3.0"), make_wheel("click", "8")
+    )
+    environment = await lock(data, proxy.url, conda=("dask-core",), channels=DEMO, pypi=("alpha",))
+    assert [package.name for package in environment.targets[0].python] == ["alpha", "bokeh"]
