@@ -1,4 +1,4 @@
-"""`python -m bench [warm] [cold] [install] [memory] [conda] [materialize]`: measure, print tables, write every round as JSON."""
+"""`python -m bench [NAME ...]`: measure what is named (default: all), print tables, write every round as JSON."""
 
 from __future__ import annotations
 
