@@ -18,6 +18,7 @@ from envagent.materialize.layout import compiled_path, site_packages
 from envagent.materialize.link import link_files, make_directories, make_links
 from envagent.materialize.linkers import Linkers, Lot
 from envagent.materialize.overlap import find_overlaps
+from envagent.materialize.overlay import hide
 from envagent.materialize.paths import directories
 from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
 from envagent.materialize.wheel_name import promised_by
@@ -49,15 +50,21 @@ def assemble(
     used = [*trees, *(tree for tree in compiled if tree)]
     stale = _stale_bytecode(plan, trees, overlaps)
     modules = _lots(compiled, stale)
-    with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in used)) as linkers:
-        linkers.make_directories(sorted({folder for tree in used for folder in tree.manifest.directories}))
+    laid = (
+        used if mode != "overlay" else trees[: len(plan.conda)]
+    )  # conda's own files lie in directories of its trees
+    with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in laid)) as linkers:
+        linkers.make_directories(sorted({folder for tree in laid for folder in tree.manifest.directories}))
         digests = _write_own(plan, draft, own, links)
         for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's come first
             digests |= write_own(source, tree, draft, place, lost)
         skipped = [lost | digests.keys() for lost in overlaps.lost]
-        linkers.link(_lots(trees, skipped) + modules)
-    for tree, skip in zip(trees, skipped, strict=True):
-        make_links(draft, {path: target for path, target in tree.manifest.links.items() if path not in skip})
+        if mode != "overlay":
+            linkers.link(_lots(trees, skipped) + modules)
+            _make_links(draft, trees, skipped)
+    absent = frozenset().union(*stale).difference(*(lot.paths for lot in modules))
+    if mode == "overlay":
+        hide(draft, absent & {path for tree in compiled if tree for path in tree.manifest.paths})
     ready = Ready(
         identity=plan.identity,
         boot=boot,
@@ -65,9 +72,10 @@ def assemble(
         bytecode=_parts(names, compiled),
         own=digests,
         links=links,
-        absent=sorted(frozenset().union(*stale).difference(*(lot.paths for lot in modules))),
+        absent=sorted(absent),
         clobbers=list(overlaps.clobbers),
         link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if has_link_script(c, tree)],
+        layered=mode == "overlay",
     )
     _mark(draft, ready, used, mode)
     return ready
@@ -151,6 +159,11 @@ def _lots(trees: Sequence[Tree | None], skipped: list[frozenset[str]]) -> list[L
         for tree, skip in zip(trees, skipped, strict=True)
         if tree
     ]
+
+
+def _make_links(draft: Path, trees: list[Tree], skipped: list[frozenset[str]]) -> None:
+    for tree, skip in zip(trees, skipped, strict=True):
+        make_links(draft, {path: target for path, target in tree.manifest.links.items() if path not in skip})
 
 
 def _parts(names: list[str], trees: list[Tree] | list[Tree | None]) -> list[Part]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
-LinkMode = Literal["hardlink", "reflink", "copy"]
+LinkMode = Literal["hardlink", "reflink", "copy", "overlay"]
+"""How files come into a prefix; "overlay" puts none there (overlay.py), and what must be there is hardlinked."""
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _COPY_INSTEAD = {errno.EXDEV, errno.EMLINK, errno.EPERM}  # EPERM: a filesystem without links, protected_hardlinks
@@ -45,7 +46,7 @@ def link_files(source: Path, target: Path, paths: Iterable[str], mode: LinkMode,
         if path in skip:
             continue
         here, there = f"{source}/{path}", f"{target}/{path}"
-        if mode == "hardlink":
+        if mode in {"hardlink", "overlay"}:
             try:
                 os.link(here, there)  # thousands: no Path per file
                 continue

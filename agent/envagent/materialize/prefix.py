@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from envagent import disk
 from envagent.errors import PrefixRefused
-from envagent.materialize import venv
+from envagent.materialize import overlay, venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.layout import lacks_bytecode
 from envagent.materialize.progress import silent
@@ -129,9 +129,23 @@ def _existing(plan: Plan, store: NodeStore, place: Path) -> Prefix | None:
             f"{place} holds another environment ({ready.identity[:12]}, not {plan.identity[:12]})",
             hint="environments are never changed: remove it or choose another path",
         )
+    if ready.layered and not _is_laid(store, place, ready):
+        return None
     if ready.boot != store.boot_id and not _survived(store, place, plan.identity):
         return None
     return _prefix(place, ready, is_new=False)
+
+
+def _is_laid(store: NodeStore, place: Path, ready: Ready) -> bool:
+    """Whether the trees lie under a prefix that has only its own files; one whose trees are gone is removed."""
+    with held(store.root / "locks" / f"mount-{_name_of(place)}"):
+        if overlay.is_mounted(place):
+            return True
+        if all(store.find(part.key) for part in ready.parts + ready.bytecode):
+            overlay.mount(place, store, ready)
+            return True
+        _remove(place)
+        return False
 
 
 def _survived(store: NodeStore, place: Path, identity: str) -> bool:
@@ -144,10 +158,17 @@ def _survived(store: NodeStore, place: Path, identity: str) -> bool:
     if not verify(place):
         store.journal.note([name])
         return True
+    if overlay.is_mounted(place):
+        overlay.unmount(place)
+    _remove(place)
+    return False
+
+
+def _remove(place: Path) -> None:
+    """Move it out of the way, at once, and then unlink it."""
     broken = place.with_name(_draft_name(place))
     place.rename(broken)
     shutil.rmtree(broken)
-    return False
 
 
 @dataclass
@@ -227,7 +248,17 @@ def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Pr
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                 raise
             raise PrefixRefused(f"{place} was made by someone else meanwhile; it is left alone") from None
+    if ready.layered:
+        _lay(store, place, ready)
     return _prefix(place, ready, is_new=True)
+
+
+def _lay(store: NodeStore, place: Path, ready: Ready) -> None:
+    try:
+        overlay.mount(place, store, ready)
+    except PrefixRefused:
+        _remove(place)
+        raise
 
 
 def _prefix(place: Path, ready: Ready, *, is_new: bool) -> Prefix:
@@ -258,7 +289,11 @@ def _draft_name(place: Path, random: str = "") -> str:
 
 
 def _lock_of(store: NodeStore, place: Path) -> Path:
-    return store.root / "locks" / f"prefix-{hashlib.sha256(str(place).encode()).hexdigest()}"
+    return store.root / "locks" / f"prefix-{_name_of(place)}"
+
+
+def _name_of(place: Path) -> str:
+    return hashlib.sha256(str(place).encode()).hexdigest()
 
 
 def _is_empty_directory(path: Path) -> bool:

@@ -27,7 +27,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """What the prefix is. `own` are its own files (path to SHA-256 in hexadecimal), `links` its own symbolic links.
 
     `absent` is bytecode of the store that was left out, for its source is another package's here. `link_scripts` are
-    the conda packages that have a script to run after installing, which was not run.
+    the conda packages that have a script to run after installing, which was not run. `layered` says that its packages
+    are mounted under it and not in it (overlay.py).
     """
 
     identity: str
@@ -39,6 +40,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     absent: list[str]
     clobbers: list[Clobber]
     link_scripts: list[str]
+    layered: bool = False
 
     def write(self, prefix: Path) -> None:
         """Mark a prefix that is not yet in its place."""

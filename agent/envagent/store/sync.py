@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
 
 def syncfs(path: Path) -> None:
     """Wait until the filesystem that holds `path` has all its data on the disk (syncfs(2)). OSError passes."""
+    import ctypes  # noqa: PLC0415  # slow to import, needed once after something was built
+
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
