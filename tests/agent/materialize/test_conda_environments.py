@@ -24,6 +24,7 @@ from envagent.store.node import NodeStore
 from fixtures.conda_dists import compiled
 from fixtures.conda_packages import PLACEHOLDER, File, make_conda, with_command, with_prefixes
 from fixtures.conda_plans import conda_plan, this_python
+from fixtures.conda_pythons import interpreters, python_package
 from fixtures.environments import python
 from fixtures.raw_wheels import RawWheel
 
@@ -76,6 +77,19 @@ def test_a_wheel_uses_compiled_code_of_a_conda_package(tmp_path):
     ]  # fmt: skip
     assert not (prefix.path / "pyvenv.cfg").exists()
     assert verify(prefix.path) == []
+
+
+def test_another_python_of_this_machine_runs_the_same_pure_package(tmp_path):
+    others = [found for found in interpreters() if found.minor != this_python().index["version"][:4]]
+    if not others:
+        pytest.skip("this machine has one CPython only")
+    plan = conda_plan(tmp_path / "files", python_package(others[0]), with_command())
+    store = NodeStore(tmp_path / "store")
+    env = materialize(plan, store, tmp_path / "env").path
+    materialize(conda_plan(tmp_path / "files", this_python(), with_command()), store, tmp_path / "this")
+    assert _output(env / "bin" / "greeter") == f"hello from {env} greeter"
+    assert _output(env / "bin" / "python", "-c", "import sys; print(sys.version.split()[0])") == others[0].version
+    assert (env / f"lib/python{others[0].minor}/site-packages/greeter.py").is_file()
 
 
 def test_pip_uv_and_metadata_find_nothing_wrong(tmp_path):
