@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -257,3 +259,26 @@ async def test_credentials_go_upstream_and_reading_may_take_a_token(tmp_path: Pa
         assert (await ask("/files/demo/a")).status == 401
         reply = await ask("/files/demo/a", {"Authorization": "Bearer open"})
         assert (reply.body, reply.headers["Cache-Control"].startswith("private")) == (b"one", True)
+
+
+async def test_the_command_line_counts_and_pins_what_is_kept(tmp_path: Path, upstream: FakeFiles) -> None:
+    upstream.put("1.0/tool.bin", b"one")
+    config = ("--config", str(tmp_path / "envproxy.toml"))
+    toml = f'[server]\ndata = "{tmp_path}/data"\nlisten = "127.0.0.1:0"\n[files.demo]\nurl = "{upstream.url}"\n'
+    async with running_proxy(tmp_path, toml=toml) as proxy, wire(proxy.url) as ask:
+        await ask("/files/demo/1.0/tool.bin")
+        await proxy.settled()
+    assert (await _envproxy("stats", "--json", *config))["files"]["demo"] == 1
+    await _envproxy("pin", "tool.bin", *config)
+    [pinned] = await _envproxy("pins", "--json", *config)
+    assert pinned["filename"] == "tool.bin"
+
+
+async def _envproxy(*words: str) -> Any:
+    """What a command prints as JSON; it must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "envproxy", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return json.loads(out or b"null")

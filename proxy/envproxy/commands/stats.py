@@ -11,9 +11,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from envproxy.conda.packages import source_of
+from envproxy.conda import packages
 from envproxy.config import Config
 from envproxy.errors import EnvproxyError
+from envproxy.files import collection
 
 from .data import config_of, opened
 from .output import print_json, print_table, say, shown_size
@@ -78,7 +79,8 @@ async def _kept(config: Config) -> Counts:
             "blob_bytes": {kind: size for kind, (_, size) in totals.items()},
             "cache_limit_bytes": config.store.limit_bytes,
             "pages": {name: len(await data.catalog.page_names(name)) for name in config.pypi.upstreams},
-            "packages": {name: sources[source_of(name)] for name in config.conda.channels},
+            "packages": {name: sources[packages.source_of(name)] for name in config.conda.channels},
+            "files": {name: sources[collection.source_of(name)] for name in config.files},
             "hosted_files": len(await data.hosted_files()),
             "hosted_packages": len(await data.hosted_packages()),
             "pins": len(await data.catalog.pins()),

@@ -11,7 +11,7 @@ from envproxy.config import FilesConfig
 from envproxy.engine.flights import Flights
 
 from .changing import Changing
-from .collection import Collection
+from .collection import Collection, source_of
 
 LIMIT_BYTES = 1_000_000_000  # of a file that may change
 
@@ -25,7 +25,7 @@ def _collection(config: FilesConfig, engine: Engine) -> Collection:
     upstream = engine.connect(config)
     reporter, clock = engine.reporter, engine.clock
     files = ChannelFiles(
-        f"files/{config.name}",
+        source_of(config.name),
         Mirrors([Mirror(upstream, config.url)]),
         engine.artifacts,
         engine.store,

@@ -57,6 +57,11 @@ class _Wanted:
     sha256: str | None
 
 
+def source_of(name: str) -> str:
+    """What the catalog calls the source of a collection's files."""
+    return f"files/{name}"
+
+
 class Collection:
     """See the module. Raises NoSuchThing, UpstreamError, StorageFull. `clock` gives seconds since the epoch."""
 
@@ -73,7 +78,7 @@ class Collection:
         self.changing = changing
         self._config = config
         self._pins = dict(config.pins)
-        self._source = f"files/{config.name}"
+        self._source = source_of(config.name)
         self._upstream = upstream
         self._artifacts = artifacts
         self._catalog = catalog
