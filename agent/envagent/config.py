@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
 
-LINK_MODES = ("hardlink", "reflink", "copy")
+LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 
 
 @dataclass(frozen=True, slots=True)

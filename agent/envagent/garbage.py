@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from envagent import recall
 from envagent.fetch.artifacts import Artifacts
+from envagent.materialize import overlay
 from envagent.store import gc
 from envagent.store.flock import acquire, held
 from envagent.store.node import NodeStore
@@ -73,6 +74,8 @@ def _let_go(prefix: Path, store: NodeStore, *, dry_run: bool) -> bool:
     if lock is None:
         return False
     if not dry_run:
+        if overlay.is_mounted(prefix):
+            overlay.unmount(prefix)
         prefix.rename(store.root / "trash" / f"{prefix.name}.{secrets.token_hex(4)}")
     lock.release()
     return True

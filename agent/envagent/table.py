@@ -24,7 +24,7 @@ _NETWORK = (
 _MAKING = (
     Argument("where to make it (default: below the data directory, named by the lock)", "--prefix", "DIR"),
     *_NETWORK,
-    Argument("hardlink (default), reflink or copy", "--link-mode", "MODE"),
+    Argument("hardlink (default), reflink, copy or overlay", "--link-mode", "MODE"),
     Argument("leave compiled modules out", "--no-bytecode"),
     *_PLACE,
 )
@@ -190,6 +190,15 @@ COMMANDS = (
             ("envagent gc --dry-run", "what would go?"),
             ("envagent gc --budget 20GB", "once a night"),
         ),
+    ),
+    Command(
+        "scrub",
+        "scrub:run",
+        "compare every tree of the node store with its digests",
+        "A tree that is not what it was, by an edit in an environment or a failing disk, is removed and built anew "
+        "when it is next wanted; the environments that share its files are named. Exit code 1 if there is any.",
+        (_JSON, *_PLACE),
+        (("envagent scrub", "once a week"),),
     ),
     Command(
         "verify",
