@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from . import __version__
 from .auth import Gate, Grant
-from .conda.assemble import Conda, Engine
+from .conda.assemble import Conda
 from .conda.assemble import assemble as assemble_conda
 from .conda.routes import CondaRoutes
 from .conda.upload import CondaUploadRoutes
@@ -34,6 +34,7 @@ from .engine.upstream import Upstream
 from .files.assemble import assemble as assemble_files
 from .files.collection import Collection
 from .files.routes import FilesRoutes
+from .foundation import Engine
 from .logs import LineBuffer
 from .metrics import Metrics, watch_loop_lag
 from .middleware import AccessLog, observe

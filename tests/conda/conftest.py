@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from envproxy.conda import freshness
+from envproxy.engine import known
 from fixtures.conda_dists import compiled
 from fixtures.conda_pythons import CannotMoveError, interpreters, python_package
 
@@ -26,7 +26,7 @@ COMPILED = ("msgpack", "msgspec")
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for news gets them, also on a machine so loaded that they take longer than a client would wait."""
-    monkeypatch.setattr(freshness, "ASK_WAIT_S", freshness.FIRST_WAIT_S)
+    monkeypatch.setattr(known, "ASK_WAIT_S", known.FIRST_WAIT_S)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from envproxy.conda import freshness
+from envproxy.engine import known
 from fixtures.channel import FakeChannel
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import chain, make_conda
@@ -251,7 +251,7 @@ async def test_a_shard_stays_for_a_week_after_its_last_index(
 async def test_who_asks_for_news_gets_what_is_there_if_they_do_not_come(
     upstream: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(freshness, "ASK_WAIT_S", 0.0)
+    monkeypatch.setattr(known, "ASK_WAIT_S", 0.0)
     async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
         before = await visitor.get(f"noarch/{SHARD_INDEX}")
         news = asyncio.Event()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from envproxy.config import ChannelConfig, CondaConfig, UpstreamConfig
-from envproxy.engine.artifacts import Artifacts
-from envproxy.engine.catalog import Catalog
-from envproxy.engine.flights import Flights, Tasks
-from envproxy.engine.report import Reporter
-from envproxy.engine.store import BlobStore
-from envproxy.engine.upstream import Upstream
-from envproxy.metrics import Metrics
+from envproxy.engine.files import FileRules, UpstreamFiles
+from envproxy.engine.flights import Flights
+from envproxy.engine.mirrors import Mirror, Mirrors
+from envproxy.foundation import Engine
 
+from .channel import SHARD_INDEX, is_asked_for
 from .directory import Directory
 from .face import Channel
-from .files import ChannelFiles
 from .generations import Generations, Rules
 from .hosted import HostedChannel
 from .mirrored import MirroredChannel
-from .mirrors import Mirror, Mirrors
 from .packages import Packages
 from .policy import ChannelPolicy
+from .shards import INDEX_LIMIT_BYTES
 from .subdirs import Subdirs
 from .worker import Workshop
 
@@ -40,20 +36,6 @@ class Conda:
         """Drop what is in memory: the catalog changed behind our back."""
         for channel in self.channels.values():
             channel.forget()
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The parts that every channel stands on; `connect` makes the upstream of a site, and opens it in time."""
-
-    connect: Callable[[UpstreamConfig], Upstream]
-    artifacts: Artifacts
-    store: BlobStore
-    catalog: Catalog
-    tasks: Tasks
-    metrics: Metrics
-    reporter: Reporter
-    clock: Callable[[], float]
 
 
 def assemble(config: CondaConfig, engine: Engine) -> Conda:
@@ -105,10 +87,13 @@ def _mirrored(
     reporter = engine.reporter
     policy = ChannelPolicy(config.policy, where=f"conda.channels.{name}.policy")
     rules = Rules(config.shards, None if policy.is_open else config.policy)
-    files = ChannelFiles(
-        name, mirrors, artifacts, store, catalog,
-        fresh_for_s=config.fresh_for_s, limit_bytes=limit_bytes, clock=clock,
-    )  # fmt: skip
+    file_rules = FileRules(
+        fresh_for_s=config.fresh_for_s,
+        limit_bytes=lambda path: INDEX_LIMIT_BYTES if path.endswith(SHARD_INDEX) else limit_bytes,
+        is_asked_for=is_asked_for,
+        hint="conda.repodata-limit bounds repodata",
+    )
+    files = UpstreamFiles(name, mirrors, artifacts, store, catalog, rules=file_rules, clock=clock)
     generations = Generations(name, rules, artifacts, store, catalog, workshop, clock=clock)
     subdirs = Subdirs(
         name, rules, generations, files, mirrors, artifacts, catalog,

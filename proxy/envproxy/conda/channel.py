@@ -42,6 +42,7 @@ PLATFORMS = frozenset(
 ) | {NOARCH}
 """The subdirs that clients ask for; the absence of any other is not worth remembering."""
 
+_ASKED_FOR = frozenset({*FLAT, SHARD_INDEX}) | BESIDE_PACKAGES | AT_THE_ROOT
 _SUBDIR = re.compile(r"noarch|[a-z0-9]{1,20}-[a-z0-9_]{1,20}")
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,99}")
 _PACKAGE = re.compile(
@@ -102,3 +103,9 @@ def place(subdir: str, label: str | None = None) -> str:
 def subdir_of(where: str) -> str:
     """The subdir in what `place` made."""
     return where.rpartition("/")[2]
+
+
+def is_asked_for(path: str) -> bool:
+    """Whether every client asks for such a path of a channel, so that its absence is worth remembering."""
+    subdir, _, filename = path.rpartition("/")
+    return filename in _ASKED_FOR and (not subdir or subdir in PLATFORMS)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from envproxy.engine.download import Download
+from envproxy.engine.known import CacheResult
 
 from .channel import Filename
-from .freshness import CacheResult
 from .making import FlatForm
 from .packages import Package, Remote
 from .subdirs import Piece

@@ -22,12 +22,12 @@ from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import Generation, OldShard
+from envproxy.engine.files import Shelved
 from envproxy.engine.store import BlobStore
 from envproxy.errors import UpstreamError
 
 from . import packs
 from .channel import subdir_of
-from .files import Shelved
 from .making import Convert, FlatForm, Flatten, Make
 from .shards import read_index, write_index
 from .worker import Workshop

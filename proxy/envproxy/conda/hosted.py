@@ -16,11 +16,11 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import ChannelFile, Generation, HostedPackage
 from envproxy.engine.download import Download
+from envproxy.engine.files import Shelved
 from envproxy.errors import NoSuchThing
 
 from .channel import NOARCH, Filename
 from .face import Listing
-from .files import Shelved
 from .generations import Generations
 from .making import FlatForm
 from .packages import Package

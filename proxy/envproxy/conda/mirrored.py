@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
+from envproxy.engine.files import Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
+from envproxy.engine.known import CacheResult, Freshness
 from envproxy.engine.report import Reporter
 from envproxy.errors import NoSuchThing
 
 from .channel import NOARCH, Filename, subdir_of
 from .face import Listing
-from .files import ChannelFiles, Shelved
-from .freshness import CacheResult, Freshness
 from .making import Check, FlatForm
 from .packages import Package, Packages, Remote
 from .subdirs import Piece, Snapshot, Subdirs
@@ -30,7 +30,7 @@ class MirroredChannel:
         name: str,
         subdirs: Subdirs,
         packages: Packages,
-        files: ChannelFiles,
+        files: UpstreamFiles,
         workshop: Workshop,
         artifacts: Artifacts,
         *,

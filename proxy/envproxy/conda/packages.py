@@ -20,11 +20,11 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
+from envproxy.engine.mirrors import Mirrors
 from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
 
 from .channel import Filename
-from .mirrors import Mirrors
 from .policy import Candidate, ChannelPolicy
 from .shards import Record
 from .subdirs import Piece, Subdirs

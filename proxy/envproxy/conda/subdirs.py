@@ -21,16 +21,16 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import Generation
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
+from envproxy.engine.files import Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
+from envproxy.engine.known import CacheResult, Freshness
+from envproxy.engine.mirrors import Mirrors
 from envproxy.engine.report import Reporter
 from envproxy.errors import NoSuchThing, UpstreamError
 
 from .channel import FLAT, SHARD_INDEX, SHARD_SUFFIX, name_in
-from .files import ChannelFiles, Shelved
-from .freshness import CacheResult, Freshness
 from .generations import Contents, Generations, Rules
 from .making import FlatForm
-from .mirrors import Mirrors
 from .shards import Record, read_shard
 
 _FROM_A_SERVER = ("4xx", "bad_body")  # failures of an upstream that is there: another form of it may be sound
@@ -74,7 +74,7 @@ class Subdirs:
         channel: str,
         rules: Rules,
         generations: Generations,
-        files: ChannelFiles,
+        files: UpstreamFiles,
         mirrors: Mirrors,
         artifacts: Artifacts,
         catalog: Catalog,

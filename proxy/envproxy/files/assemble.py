@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envproxy.conda.assemble import Engine
-from envproxy.conda.files import ChannelFiles, Shelved
-from envproxy.conda.mirrors import Mirror, Mirrors
 from envproxy.config import FilesConfig
+from envproxy.engine.files import FileRules, Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
+from envproxy.engine.mirrors import Mirror, Mirrors
+from envproxy.foundation import Engine
 
 from .changing import Changing
 from .collection import Collection, source_of
@@ -24,14 +24,13 @@ def assemble(config: Mapping[str, FilesConfig], engine: Engine) -> dict[str, Col
 def _collection(config: FilesConfig, engine: Engine) -> Collection:
     upstream = engine.connect(config)
     reporter, clock = engine.reporter, engine.clock
-    files = ChannelFiles(
+    files = UpstreamFiles(
         source_of(config.name),
         Mirrors([Mirror(upstream, config.url)]),
         engine.artifacts,
         engine.store,
         engine.catalog,
-        fresh_for_s=config.fresh_for_s,
-        limit_bytes=LIMIT_BYTES,
+        rules=FileRules(config.fresh_for_s, limit_bytes=lambda _: LIMIT_BYTES, is_asked_for=lambda _: False),
         clock=clock,
     )
     flights = Flights[str, Shelved](engine.tasks, reporter, name="file")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from envproxy.conda.files import ChannelFiles, Shelved
-from envproxy.conda.freshness import CacheResult, Freshness
 from envproxy.engine.artifacts import Artifacts
+from envproxy.engine.files import Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
+from envproxy.engine.known import CacheResult, Freshness
 from envproxy.engine.report import Reporter
 from envproxy.errors import BadUpstreamBody, NoSuchThing
 
@@ -27,7 +27,7 @@ class Changing:
     def __init__(
         self,
         name: str,
-        files: ChannelFiles,
+        files: UpstreamFiles,
         flights: Flights[str, Shelved],
         artifacts: Artifacts,
         *,

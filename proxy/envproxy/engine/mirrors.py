@@ -1,4 +1,4 @@
-"""The servers behind one channel: the same content under several URLs, asked in order, with failover.
+"""The servers behind one channel or collection: the same content under several URLs, asked in order, with failover.
 
 The first server that has something wins. Only when every server was asked and none failed is a thing absent: a
 failure is never an absence, and one lagging mirror is none either. Validators belong to the server that gave them. A
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
-from envproxy.engine.answers import Absent, Body, Incoming, NotModified
-from envproxy.engine.channels import ChannelFile
 from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
+
+from .answers import Absent, Body, Incoming, NotModified
+from .channels import ChannelFile
 
 
 class Server(Protocol):

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from typing import Generic, Literal, Protocol, TypeVar
 
-from envproxy.engine.flights import Flights
-from envproxy.engine.freshness import RETRY_S
-from envproxy.engine.report import Reporter
 from envproxy.errors import EnvproxyError, UpstreamError
+
+from .flights import Flights
+from .freshness import RETRY_S
+from .report import Reporter
 
 FIRST_WAIT_S = 50.0  # for something never seen; conda gives up reading after 60 s
 ASK_WAIT_S = 3.0  # for a refresh that the client asked for (Cache-Control: no-cache), or of an absence
