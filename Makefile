@@ -20,7 +20,7 @@ $(VENV)/stamp: pyproject.toml
 	sh tests/clients/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
-demo: $(VENV)/stamp  ## start the proxy, install through it, cut the upstream, install again
+demo: $(VENV)/stamp  ## install through a proxy, cut its upstream, install again; lock and make an environment
 	$(BIN)/python examples/demo.py
 
 test: lint types contracts unit  ## lint, types, import contracts and the whole suite

@@ -1,5 +1,5 @@
-"""The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy, and a Conda
-environment made by py-rattler.
+"""The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy, a Conda
+environment made by py-rattler, and an environment locked and made by the agent.
 
 For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream
 that does not exist). Clients start without caches of their own each time. Prints where every file came from.
@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_environment import Step, steps
 from conda_environment import CONDA_FORGE, Channel, create, is_reachable, stand_in
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from uv import find_uv_bin
 
 PROJECT = "datasette"  # a real web application with some twenty-five dependencies
@@ -151,12 +152,22 @@ def show(title: str, rows: list[Row], console: Console) -> None:
     console.print(table)
 
 
+def show_steps(title: str, found: list[Step], console: Console) -> None:
+    """The agent's table."""
+    table = Table("envagent", Column("seconds", justify="right"), "result", title=title)
+    for step in found:
+        table.add_row(step.name, f"{step.seconds:.2f}", step.result)
+    console.print(table)
+
+
 def main(room: Path) -> None:
     """All of it."""
     console = Console()
     show(f"{PROJECT} and its dependencies, through envproxy", run(room), console)
     show("a Conda environment, through envproxy", asyncio.run(conda(room, console)), console)
-    console.print("Warm installs fetched nothing from upstream; the last ones ran with no upstream at all.")
+    with proxy(room / "data-agent") as base:
+        show_steps(f"{PROJECT}, by the agent", list(steps(room, base, PROJECT)), console)
+    console.print("Warm installs fetched nothing from upstream; the cut-off ones ran with no upstream at all.")
 
 
 if __name__ == "__main__":

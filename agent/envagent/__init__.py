@@ -1,1 +1,1 @@
-"""envagent: the node agent. Its rooms are described in docs/architecture.md; none is built yet."""
+"""envagent: the node agent. It locks environments and makes them; docs/architecture.md describes its rooms."""
