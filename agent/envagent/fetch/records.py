@@ -21,6 +21,7 @@ from envagent.errors import SourceUnreachable
 from envagent.lock import conda_url
 from envagent.lock.complete import KnownFile
 from envagent.lock.model import CondaPackage
+from envproxy.logs import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +57,10 @@ async def _of_channel(
             recursive=False,
         )
     except GatewayError as error:
-        raise SourceUnreachable(f"the channel {shown} does not answer", hint="is it a channel, and up?") from error
+        why = redact(str(error))  # it names the URL, in which the token may be
+        raise SourceUnreachable(
+            f"the channel {shown} does not answer: {why}", hint="is it a channel, and up?"
+        ) from None
     known = {
         (record.subdir, record.file_name): (record.size or 0, (record.sha256 or b"").hex())
         for records in results

@@ -151,9 +151,13 @@ async def test_a_conda_package_is_asked_of_the_proxy_with_its_token(tmp_path: Pa
     assert agents == {"envproxy"}
 
 
-async def test_a_channel_that_fails_says_nothing_of_its_packages() -> None:
-    async with FakeChannel() as channel:
+async def test_a_channel_that_fails_is_told_with_the_reason_and_without_the_token(tmp_path: Path) -> None:
+    async with (
+        FakeChannel() as channel,
+        running_proxy(tmp_path, settings=channel.settings, toml=TOKEN, environ={"NODE": "open-sesame"}) as proxy,
+    ):
         channel.fail("*", Status(500))
-        url = f"{channel.url}/noarch/gamma-1.0-0.conda"
-        with pytest.raises(SourceUnreachable, match="does not answer"):
-            await find(Sources(), Wanted("conda", channel.url, "gamma", "1.0", url))
+        wanted = Wanted("conda", "demo", "gamma", "1.0", f"{channel.url}/noarch/gamma-1.0-0.conda")
+        with pytest.raises(SourceUnreachable, match=r"demo does not answer: .*503 demo answered 500") as raised:
+            await find(Sources(proxy.url, fallback=False), wanted, token="open-sesame")
+    assert "open-sesame" not in str(raised.value)
