@@ -42,7 +42,7 @@ def run(args: Namespace) -> int:
     config = config_of(args)
     say(f"resolving for {', '.join(machine.name for machine in asked.machines)}")
     environment = asyncio.run(
-        locked(asked, data=config.data, proxy=config.proxy, environ=os.environ, token=config.proxy_token)
+        locked(asked, data=config.data, proxy=config.proxy, environ=os.environ, token=config.proxy_token, tell=say)
     )
     lock = sealed(Lock({**before.environments, env: environment}))
     write_out(canonical_bytes(lock), args.output)

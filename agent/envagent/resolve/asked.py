@@ -37,6 +37,11 @@ class Upgrade:
     everything: bool = False
     names: frozenset[str] = frozenset()
 
+    @property
+    def wants_news(self) -> bool:
+        """Whether indexes and channels are to be asked again, though their answers of a while ago would do."""
+        return self.everything or bool(self.names)
+
     def keeps(self, package: Package) -> bool:
         """Whether the package is to stay if it can."""
         return not self.everything and package.name not in self.names and pypi_name(package.name) not in self.names
@@ -58,8 +63,15 @@ class Asked:
 
 
 def constraints(request: Request) -> tuple[str, ...]:
-    """The requirements that only constrain."""
-    return tuple(json.loads(request.options.get(CONSTRAINTS, "[]")))
+    """The requirements that only constrain. Raises UsageError."""
+    text = request.options.get(CONSTRAINTS, "[]")
+    try:
+        lines = json.loads(text)
+    except ValueError:
+        lines = None
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise UsageError(f"the option {CONSTRAINTS} is not a JSON array of requirements: {text[:80]!r}")
+    return tuple(lines)
 
 
 def exclude_newer(request: Request) -> datetime | None:
@@ -100,8 +112,9 @@ def python_version(request: Request, running: tuple[int, int] = sys.version_info
     if _is_version(request.python):
         return request.python
     allowed = _specifiers(request.python)
-    if found := next((minor for minor in minors if allowed.contains(f"{minor}.0") or allowed.contains(minor)), None):
-        return found
+    for minor in minors:
+        if allowed.contains(f"{minor}.0") or allowed.contains(f"{minor}.99"):  # `>=3.11.4` is met by some 3.11
+            return minor
     raise UsageError(f"no Python known here is {request.python}", hint="name a version, such as --python 3.12")
 
 

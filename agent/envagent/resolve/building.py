@@ -52,12 +52,13 @@ class _Note(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """uv, and where wheels go. `folder` is a directory of notes that may be lost."""
+    """uv, and where wheels go. `folder` is a directory of notes that may be lost; `tell` hears of builds."""
 
     uv: Uv
     ask: Asking
     folder: Path
     environ: Mapping[str, str]
+    tell: Callable[[str], None]
 
     async def of_archive(self, archive: PythonPackage, question: Question) -> Wheel:
         """The wheel of an sdist. Raises Unresolvable, BuildFailed, and as `Asking.file`."""
@@ -102,6 +103,7 @@ class Builder:
         self, what: str, python: str, question: Question, source: Callable[[Path], Awaitable[Path]]
     ) -> _Note:
         """Build it, and keep the wheel; what it is called and what it is."""
+        self.tell(f"building {what}")
         interpreter = await asyncio.to_thread(find_system, python, environ=self.environ)
         with tempfile.TemporaryDirectory(prefix="envagent-") as name:
             room = Path(name)

@@ -16,7 +16,7 @@ from rattler.exceptions import GatewayError, InvalidMatchSpecError, SolverError
 from rattler.match_spec import MatchSpec
 from rattler.networking import AddHeadersMiddleware, AuthenticationMiddleware, Client
 from rattler.package import BuildString
-from rattler.repo_data import Gateway, PackageRecord
+from rattler.repo_data import Gateway, PackageRecord, SourceConfig
 
 from envagent.errors import SourceUnreachable, Unresolvable, UsageError
 from envagent.lock.model import CondaPackage
@@ -52,9 +52,13 @@ def client(proxy: str, token: str) -> Client:
     return Client([AuthenticationMiddleware(), AddHeadersMiddleware(headers)])
 
 
-def gateway(cache: Path, by: Client) -> Gateway:
-    """Where repodata come from; one for all targets of a lock. `cache` is a directory that may be lost."""
-    return Gateway(cache_dir=cache, client=by)
+def gateway(cache: Path, by: Client, *, fresh: bool) -> Gateway:
+    """Where repodata come from; one for all targets of a lock. `cache` is a directory that may be lost.
+
+    What is cached there is used as long as its channel says, unless it has to be `fresh`.
+    """
+    config = SourceConfig(cache_action="no-cache" if fresh else "cache-or-fetch")
+    return Gateway(cache_dir=cache, default_config=config, client=by)
 
 
 async def solved(question: CondaQuestion, places: Places, source: Gateway) -> tuple[CondaPackage, ...]:
@@ -95,11 +99,6 @@ def parsed_spec(text: str) -> MatchSpec:
         return MatchSpec(text, strict=False)
     except InvalidMatchSpecError as error:
         raise UsageError(f"{text!r} is not a spec of a conda package: {error}", hint="such as 'numpy >=2'") from None
-
-
-def spec_name(text: str) -> str:
-    """The name of the package that a spec is about. Raises UsageError."""
-    return parsed_spec(text).name.normalized
 
 
 def fetched_from(package: CondaPackage, places: Places) -> str:

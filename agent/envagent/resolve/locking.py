@@ -19,14 +19,23 @@ from envagent.resolve.solving import Solver
 from envagent.resolve.uv import Login, Uv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from envagent.lock.model import Environment
     from envagent.resolve.asked import Asked
 
 
-async def locked(asked: Asked, *, data: Path, proxy: str, environ: Mapping[str, str], token: str = "") -> Environment:
+async def locked(
+    asked: Asked,
+    *,
+    data: Path,
+    proxy: str,
+    environ: Mapping[str, str],
+    token: str = "",
+    tell: Callable[[str], None] = lambda _: None,
+) -> Environment:
     """The environment that was asked for; `proxy` is an envproxy's origin or "", `token` what it wants to see.
+    `tell` hears what is done, a line at a time.
 
     Raises Unresolvable, SourceUnreachable, UsageError, LockRefused, BuildFailed.
     """
@@ -39,10 +48,11 @@ async def locked(asked: Asked, *, data: Path, proxy: str, environ: Mapping[str, 
             places=ask.places,
             ask=ask,
             uv=uv,
-            builder=Builder(uv, ask, cache / "built", environ),
+            builder=Builder(uv, ask, cache / "built", environ, tell),
             client=client,
-            gateway=conda.gateway(cache / "repodata", client),
+            gateway=conda.gateway(cache / "repodata", client, fresh=asked.upgrade.wants_news),
             cache=cache,
+            tell=tell,
         )
         environment = await solver.environment(asked)
     await asyncio.to_thread(artifacts.settle)

@@ -18,6 +18,7 @@ from envagent.lock import rules
 from envagent.lock.model import pypi_name
 from envagent.resolve import metadata, notes
 from envagent.resolve.conda import fetched_from
+from envagent.resolve.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +74,7 @@ async def provided(
             found = await _distributions_of(package, places, client, cache)
         return [Provided(name, version, package) for name, version in found.items()]
 
-    lists = await asyncio.gather(*(of(package) for package in packages if may_provide(package)))
+    lists = await together(of(package) for package in packages if may_provide(package))
     return tuple(sorted(one for several in lists for one in several))
 
 

@@ -7,7 +7,6 @@ come out as they are: building.py makes wheels of them, and needs.py says who ne
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from envagent.errors import LockRefused, Problem
 from envagent.lock import pylock as pylock_files
 from envagent.lock.machine import marker_environment, wheel_tags
 from envagent.lock.syntax import read_toml
+from envagent.resolve.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +72,8 @@ async def solved(question: Question, names: Sequence[str], uv: Uv, places: Place
         answer = await uv.compile(question, Path(room))
     pylock = Pylock.from_dict(read_toml(answer, _ANSWER))
     of_url = {str(package.name) for package in pylock.packages if package.archive}
-    files = await asyncio.gather(
-        *(
-            _located(file, () if file.name in of_url else names, places, ask)
-            for file in _files(pylock, question.machine)
-        )
-    )
+    packages = _files(pylock, question.machine)
+    files = await together(_located(one, () if one.name in of_url else names, places, ask) for one in packages)
     return Found(tuple(files), _checkouts(pylock, question.machine))
 
 

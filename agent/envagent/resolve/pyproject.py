@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 def read(path: Path, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Request:
     """What the project asks for, with these extras and groups. Raises LockRefused."""
-    document = read_toml(path.read_bytes(), path.name)
-    root = Node(document)
+    root = Node(read_toml(path.read_bytes(), path.name))
     project = root.member("project")
     if "dependencies" in project.texts("dynamic"):
         project.member("dynamic").refuse("has dependencies, which only a build of the project would tell")
     lines = list(project.texts("dependencies", rules.requirement))
     lines += _of_extras(project, extras)
-    lines += _of_groups(document, groups, path.name)
+    python = project.text("requires-python", rules.specifiers, default="")
+    listed = root.member("dependency-groups")
+    lines += _of_groups(listed.expect(dict, {}) if listed.there else {}, groups, path.name)
+    root.refuse_if_any(path.name)
     sources = dict(root.member("tool").member("uv").members("sources"))
     requirements = tuple(_sourced(line, sources) for line in lines)
-    python = project.text("requires-python", rules.specifiers, default="")
     root.refuse_if_any(path.name)
     return Request(python=python, pypi=requirements)
 
@@ -58,9 +59,9 @@ def _of_extras(project: Node, extras: Iterable[str]) -> list[str]:
     return lines
 
 
-def _of_groups(document: dict[str, Any], groups: Sequence[str], name: str) -> list[str]:
+def _of_groups(listed: dict[str, Any], groups: Sequence[str], name: str) -> list[str]:
     try:
-        return list(resolve_dependency_groups(document.get("dependency-groups", {}), *groups))
+        return list(resolve_dependency_groups(listed, *groups))
     except (ValueError, LookupError, TypeError, InvalidRequirement, ExceptionGroup) as error:
         reasons = error.exceptions if isinstance(error, ExceptionGroup) else [error]
         raise LockRefused(name, [Problem("$['dependency-groups']", str(reason)) for reason in reasons]) from None

@@ -7,7 +7,6 @@ archive that the lock brings along if the request says so.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,10 +27,11 @@ from envagent.resolve import asked as words
 from envagent.resolve import conda, conflict, metadata, needs, pypi, pythons
 from envagent.resolve.given import Given
 from envagent.resolve.provided import described, provided
+from envagent.resolve.together import together
 from envagent.resolve.uv import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rattler.networking import Client
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solver:
-    """Everything that one lock is made with. `cache` is a directory that may be lost."""
+    """Everything that one lock is made with. `cache` is a directory that may be lost; `tell` hears what is done."""
 
     places: Places
     ask: Asking
@@ -59,10 +59,11 @@ class Solver:
     client: Client
     gateway: Gateway
     cache: Path
+    tell: Callable[[str], None]
 
     async def environment(self, asked: Asked) -> Environment:
         """The environment that was asked for, on every machine. Raises Unresolvable, SourceUnreachable."""
-        targets = await asyncio.gather(*(self._target(asked, machine) for machine in asked.machines))
+        targets = await together(self._target(asked, machine) for machine in asked.machines)
         return Environment(request=asked.request, targets=tuple(targets))
 
     async def _target(self, asked: Asked, machine: Target) -> Target:
@@ -77,6 +78,7 @@ class Solver:
             python = await self._python(asked, target, given)
         except Unresolvable as error:
             raise conflict.explained(error, given, packages) from None
+        self.tell(f"{machine.name}: {len(python)} packages from PyPI")
         return dataclasses.replace(target, packages=(*target.packages, *python))
 
     async def _with_interpreter(self, asked: Asked, target: Target) -> Target:
@@ -111,7 +113,9 @@ class Solver:
             kept=tuple(package for package in asked.kept(machine) if isinstance(package, CondaPackage)),
             exclude_newer=words.exclude_newer(request),
         )
-        return await conda.solved(question, self.places, self.gateway)
+        packages = await conda.solved(question, self.places, self.gateway)
+        self.tell(f"{machine.name}: {len(packages)} packages from conda")
+        return packages
 
     async def _python(self, asked: Asked, target: Target, there: Sequence[Provided]) -> tuple[PythonPackage, ...]:
         """The Python packages beside those that are there. Raises as `pypi.solved` and `Builder`.
@@ -146,14 +150,14 @@ class Solver:
             exclude_newer=newest.isoformat() if newest else "",
             only_binary=words.ONLY_BINARY in request.options,
             prerelease=request.options.get(words.PRERELEASE, ""),
+            fresh=asked.upgrade.wants_news,
         )
 
     async def _solved(self, question: Question, names: Sequence[str]) -> list[tuple[PythonPackage, Metadata]]:
         found = await pypi.solved(question, names, self.uv, self.places, self.ask)
-        return await asyncio.gather(
-            *(self._described(located, question) for located in found.files),
-            *(self.builder.of_checkout(checkout, question) for checkout in found.checkouts),
-        )
+        described_files = (self._described(located, question) for located in found.files)
+        built = (self.builder.of_checkout(checkout, question) for checkout in found.checkouts)
+        return await together([*described_files, *built])
 
     async def _described(self, located: Located, question: Question) -> tuple[PythonPackage, Metadata]:
         """The wheel with its metadata, from beside it (PEP 658) or out of it. One is built of an sdist."""

@@ -42,7 +42,7 @@ class Question:
 
     `constraints` are requirements that nothing asks for. What is `given` is there already: nothing else may be taken
     for it, and it is not in the answer. `kept` stays where it can; `exclude_newer` is RFC 3339;
-    `prerelease` is a word of uv's.
+    `prerelease` is a word of uv's. `fresh` is to ask the indexes again, whatever they said of how long to wait.
     """
 
     machine: Target
@@ -54,6 +54,7 @@ class Question:
     exclude_newer: str = ""
     only_binary: bool = False
     prerelease: str = ""
+    fresh: bool = False
 
 
 def platform_word(machine: Target) -> str:
@@ -82,6 +83,7 @@ def arguments(question: Question) -> list[str]:
         *(word for given in question.given for word in ("--no-emit-package", given.name)),
         *(["--only-binary", ":all:"] if question.only_binary else []),
         *(["--prerelease", question.prerelease] if question.prerelease else []),
+        *(["--refresh"] if question.fresh else []),
     ]  # fmt: skip
 
 

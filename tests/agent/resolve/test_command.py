@@ -34,6 +34,7 @@ async def test_a_lock_is_written_and_what_changed_is_said(agent: Agent, index: F
     digest = hashlib.sha256((tmp_path / "lock.json").read_bytes()).hexdigest()
     assert said.err.splitlines() == [
         "resolving for linux-64",
+        "linux-64: 2 packages from PyPI",
         "+ environment default",
         "default on linux-64:",
         f"  ~ interpreter none -> system {sys.version_info[0]}.{sys.version_info[1]}",

@@ -273,3 +273,36 @@ def test_two_locks_are_one_too_many(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(example()))
     with pytest.raises(UsageError, match="two of the files are locks"):
         read([tmp_path / "a.json", tmp_path / "b.json"], "default")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", "[project]\nname = 'a'\ndependencies = ['not a requirement!', 1]\n"),
+        ("pyproject.toml", "dependency-groups = 3\n"),
+        ("pyproject.toml", "[project.optional-dependencies]\nx = 1\n"),
+        ("pyproject.toml", "= nothing"),
+        ("pixi.toml", "[workspace]\nplatforms = 'linux-64'\n[dependencies]\na = []\n"),
+        ("pixi.toml", "[target.amiga.dependencies]\na = '*'\n"),
+        ("pixi.toml", "[pypi-dependencies]\n'a b' = '*'\n"),
+        ("environment.yml", "- a\n"),
+        ("environment.yml", "dependencies: [[a]]\n"),
+        ("environment.yml", "dependencies: &a [*a]\n"),
+        ("environment.yml", "channels: ['https://user:secret@conda.example.org/lab']\n"),
+        ("requirements.txt", "\x00"),
+        ("lock.json", "{}"),
+        ("notes.md", "# notes"),
+    ],
+)
+def test_files_that_are_not_what_their_names_say_are_refused_with_the_place(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    assert (
+        problems(tmp_path, name, text, groups=["x"], extras=["x"])
+        if name == "pyproject.toml"
+        else problems(tmp_path, name, text)
+    )
+
+
+def test_an_environment_that_the_workspace_does_not_have_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, "pixi.toml", PIXI, env="docs") == ["$.environments: has no environment 'docs'"]
