@@ -53,6 +53,11 @@ class Field:
         return [seen.headers.get("Range") for seen in self.first.requests]
 
 
+def is_near_the_cut(asked: str | None) -> bool:
+    """Whether a Range begins at most a few buffers before byte 2,000,000: what came with the cut may be lost."""
+    return asked is not None and 1_000_000 < int(asked.removeprefix("bytes=").removesuffix("-")) <= 2_000_000
+
+
 @pytest.fixture
 async def field(tmp_path: Path) -> AsyncIterator[Field]:
     clock = FakeClock()
@@ -109,7 +114,9 @@ async def test_what_was_cut_is_gone_on_with_where_it_was(field: Field) -> None:
     path = await field.bring(*field.places)
     assert path.read_bytes() == ALPHA.data
     assert field.counts() == (2, 0)
-    assert field.ranges() == [None, "bytes=2000000-"]
+    whole, rest = field.ranges()
+    assert whole is None
+    assert is_near_the_cut(rest)
     assert field.told.bytes == len(ALPHA.data)
 
 
@@ -128,7 +135,7 @@ async def test_the_rest_may_come_from_another_place(field: Field) -> None:
     path = await field.bring(*field.places)
     assert path.read_bytes() == ALPHA.data
     [seen] = field.second.requests
-    assert seen.headers["Range"] == "bytes=2000000-"
+    assert is_near_the_cut(seen.headers["Range"])
 
 
 async def test_a_wrong_beginning_is_not_the_fault_of_who_sent_the_rest(field: Field) -> None:

@@ -256,11 +256,11 @@ async def fetching(artifacts: Artifacts, package: PythonPackage) -> asyncio.subp
 async def test_two_processes_make_one_download(
     artifacts: Artifacts, packages: list[PythonPackage], upstream: FakeIndex
 ) -> None:
-    both_started = asyncio.Event()
-    upstream.fail("/files/*", Gate(1_500_000, both_started))
+    go_on = asyncio.Event()
+    upstream.fail("/files/*", Gate(1_500_000, go_on))
     processes = [await fetching(artifacts, packages[0]) for _ in range(2)]
     await upstream.arrived("/files/*")
-    both_started.set()
+    go_on.set()
     outputs = [await process.communicate() for process in processes]
     assert [out for out, _ in outputs] == [f"{len(ALPHA.data)}\n".encode()] * 2
     assert files_asked_for(upstream) == 1
