@@ -125,8 +125,10 @@ class App:
                 label = lock.label(order.env)
                 target = self.target(lock, order)
                 identity = lock_id(lock)
-            place = order.prefix or self.config.environments / f"{identity[:16]}-{label}-{target.name}"
-            prefix = self._made(target, place, watch)
+            name = f"{identity[:16]}-{label}-{target.name}"
+            # An overlay is there for those who may mount, or for one command alone: not the place of everybody's.
+            mode = "-overlay" if self.config.link_mode == "overlay" else ""
+            prefix = self._made(target, order.prefix or self.config.environments / f"{name}{mode}", watch)
         question = Question(data, env=order.env or "", target=order.target or "", prefix=str(order.prefix or ""))
         return Made(
             prefix=prefix.path,

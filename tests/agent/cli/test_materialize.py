@@ -169,6 +169,16 @@ async def test_a_shell_starts_inside_the_environment(agent: Agent, lock: Path) -
     assert said.out == f"{agent.home}/env\n"
 
 
+async def test_a_command_may_have_its_environment_mounted_for_itself(agent: Agent, lock: Path) -> None:
+    inside = ("run", "--lock", lock, "--prefix", "env", "--link-mode", "overlay", "--", "python", "-c", SHOW)
+    said = await agent.run(*inside)
+    if "no overlay can be mounted" in said.err or "may not have a user namespace" in said.err:
+        pytest.skip(f"this machine does not let a command mount: {said.err.splitlines()[0]}")
+    assert said.out == f"1.0 2.0 {agent.home}/env\n", said.err
+    assert not list((agent.home / "env").rglob("alpha"))
+    assert (await agent.run(*inside)).out == said.out
+
+
 async def test_a_pylock_is_read_for_this_machine(agent: Agent, lock: Path) -> None:
     assert (await agent.run("export", lock, "--format", "pylock", "-o", "pylock.toml")).code == 0
     (agent.home / "pylock.toml").write_text((agent.home / "pylock.toml").read_text().partition("[tool.envagent")[0])
