@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envagent.errors import UsageError
+from envagent.lock import rules
 from envproxy.config import default_endpoint
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Places:
     channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def index_names(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """The indexes that are meant, by priority, as a lock names them."""
+        """The indexes that are meant, by priority, as a lock names them. Raises UsageError."""
+        _check("index", asked)
         return tuple(self._index_name(name) for name in asked) or (PROXY_INDEX if self.proxy else default_endpoint(),)
 
     def index_url(self, name: str) -> str:
@@ -51,7 +53,8 @@ class Places:
         return found or (names[0] if len(names) == 1 and "://" in names[0] else "")
 
     def channel_names(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """The channels that are meant, by priority, as a lock names them."""
+        """The channels that are meant, by priority, as a lock names them. Raises UsageError."""
+        _check("channel", asked)
         return tuple(self._channel_name(name) for name in asked) or (CHANNEL,)
 
     def channel_url(self, name: str) -> str:
@@ -85,6 +88,15 @@ class Places:
             raise UsageError(
                 f"the proxy has no {what} {name!r}", hint=f"it has: {', '.join(sorted(names)) or 'none'}"
             )
+
+
+def _check(what: str, asked: Sequence[str]) -> None:
+    """Refuse what a lock must not name, without saying it again: it may hold a password."""
+    for problem in filter(None, map(rules.source, asked)):
+        hint = (
+            f"let a proxy log in there, and give the {what} by the proxy's name" if "credentials" in problem else ""
+        )
+        raise UsageError(f"one {what} that is asked for {problem}", hint=hint)
 
 
 def _same(urls: Sequence[str], asked: str) -> bool:

@@ -297,11 +297,7 @@ def test_two_locks_are_one_too_many(tmp_path: Path) -> None:
 def test_files_that_are_not_what_their_names_say_are_refused_with_the_place(
     tmp_path: Path, name: str, text: str
 ) -> None:
-    assert (
-        problems(tmp_path, name, text, groups=["x"], extras=["x"])
-        if name == "pyproject.toml"
-        else problems(tmp_path, name, text)
-    )
+    assert problems(tmp_path, name, text, groups=["x"], extras=["x"])
 
 
 def test_an_environment_that_the_workspace_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from envagent.errors import AccessRefused, SourceUnreachable, Unresolvable
+from envagent.errors import AccessRefused, SourceUnreachable, Unresolvable, UsageError
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.model import Interpreter, Lock
 from envagent.resolve.provided import distributions
@@ -175,3 +175,20 @@ async def test_extras_of_what_conda_provides_bring_what_they_need(
     )
     environment = await lock(data, proxy.url, conda=("dask-core",), channels=DEMO, pypi=("alpha",))
     assert [package.name for package in environment.targets[0].python] == ["alpha", "bokeh"]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"indexes": ("https://robot:hunter2@pkgs.example.org/simple/",)},
+        {"channels": ("https://conda.example.org/t/hunter2/lab",), "conda": ("numpy",)},
+    ],
+    ids=["index", "channel"],
+)
+async def test_a_place_with_a_password_is_refused_before_anything_is_asked_and_not_repeated(
+    data: Path, proxy: LocalProxy, places: dict[str, tuple[str, ...]]
+) -> None:
+    with pytest.raises(UsageError, match="carries credentials") as refused:
+        await lock(data, proxy.url, pypi=("alpha",), **places)
+    assert "hunter2" not in refused.value.message + refused.value.hint
+    assert "let a proxy log in there" in refused.value.hint
