@@ -21,8 +21,9 @@ from envagent.lock.canonical import lock_id
 from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Target
 from envagent.materialize import planning
-from envagent.materialize.prefix import Prefix, existing, materialize
+from envagent.materialize.prefix import Prefix, existing, materialize, name_in_journal
 from envagent.recall import Question
+from envagent.settling import settle_behind
 from envagent.store.flock import held
 from envagent.store.node import NodeStore
 from envagent.store.references import References
@@ -176,7 +177,7 @@ class App:
                 with watch.stage("fetch"):
                     plan = planning.plan_of(target, {**paths, **self._fetched(missing)}, interpreter)
             with watch.stage("make"):
-                return materialize(
+                made = materialize(
                     plan,
                     self.store,
                     place,
@@ -184,6 +185,8 @@ class App:
                     bytecode="compile" if self.config.bytecode else "none",
                     report=self._progress,
                 )
+            settle_behind(self.config.store, self.config.artifacts, [name_in_journal(made.path, made.identity)])
+            return made
 
     def _interpreter(self, target: Target) -> Interpreter | None:
         """The Python of a target that brings none of conda's. Raises PrefixRefused, ArtifactRefused."""

@@ -26,7 +26,7 @@ from envagent.store.journal import Journal
 from envagent.store.sync import syncfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 
@@ -85,12 +85,13 @@ class Artifacts:
             return path
         return arrival
 
-    def settle(self) -> None:
-        """Make durable what this object added: one syncfs(2), which may take seconds."""
-        if self._fresh:
+    def settle(self, names: Collection[str] = ()) -> None:
+        """Make durable what this object added, and `names` that are here: one syncfs(2), which may take seconds."""
+        fresh = self._fresh.union(names) - self._journal.names()
+        if fresh:
             syncfs(self.root)
-            self._journal.note(self._fresh)
-            self._fresh.clear()
+            self._journal.note(fresh)
+        self._fresh.clear()
 
     # --- removing --------------------------------------------------------------------------------------
 
