@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import materialize_corpus
 from .compare import Finding, Target, at_most, worst
-from .materialize_contenders import Spent, Stand, prime, run
+from .materialize_contenders import Spent, Stand, prime, run, wait_for_errand
 from .materialize_corpus import Wheels
 from .plan import Plan, Result
 
@@ -21,6 +22,8 @@ COLD = {"mid": at_most(0.75), "torch": at_most(0.65)}
 WARM = at_most(0.75)
 IMPORT = at_most(0.5)
 AGAIN_S = at_most(0.05)
+OVERLAY_S = at_most(0.025)
+OVERLAY_COMMAND_S = at_most(0.15)
 MEMORY_MB = at_most(300.0)
 IMPORTED = "import pandas, scipy.stats, sklearn, matplotlib.pyplot"
 
@@ -30,7 +33,9 @@ class Round:
     """What each way took."""
 
     cold: Spent
+    later: Spent
     warm: Spent
+    mounted: Spent | None
     again: Spent
     uv_cold: Spent
     uv_warm: Spent
@@ -66,11 +71,15 @@ def _round(plan: Plan, wheels: Wheels, number: int) -> Round:
     stand.plan()
     stand.requirements()
     spent: dict[str, Spent] = {}
+    mounted: list[Spent | None] = []
 
     def ours() -> None:
         spent["cold"] = _primed(stand, lambda: stand.envagent("ours"))
+        spent["later"] = _primed(stand, lambda: stand.envagent("ours-later", "--proof", "later", store="store-later"))
+        wait_for_errand(stand.root / "store-later")
         spent["warm"] = _primed(stand, lambda: stand.envagent("ours-2"))
         spent["again"] = stand.envagent("ours-2")
+        mounted.append(_mounted(stand))
 
     def theirs() -> None:
         spent["uv_cold"] = _primed(stand, lambda: stand.uv("theirs"))
@@ -79,7 +88,17 @@ def _round(plan: Plan, wheels: Wheels, number: int) -> Round:
     for way in (ours, theirs) if number % 2 == 0 else (theirs, ours):
         way()
     shutil.rmtree(stand.root)
-    return Round(**spent)
+    return Round(**spent, mounted=mounted[0])
+
+
+def _mounted(stand: Stand) -> Spent | None:
+    """The same by one mount, where this machine lets us."""
+    try:
+        spent = stand.envagent("ours-overlay", "--link-mode", "overlay")
+    except subprocess.CalledProcessError:
+        return None
+    subprocess.run(["umount", stand.root / "ours-overlay"], check=True)
+    return spent
 
 
 def _primed(stand: Stand, way: Callable[[], Spent]) -> Spent:
@@ -94,15 +113,25 @@ def _findings(label: str, rounds: Sequence[Round], wheels: Wheels) -> list[Findi
         mine, others = tuple(map(ours, rounds)), tuple(map(theirs, rounds))
         return Finding(label + what, "s", mine, others, "uv", target=target)
 
-    return [
+    found = [
         pair("cold", lambda r: r.cold.wall_s, lambda r: r.uv_cold.wall_s, target=COLD[wheels.label]),
         pair("cold, CPU time", lambda r: r.cold.cpu_s, lambda r: r.uv_cold.cpu_s),
+        pair("cold, RECORD proven later", lambda r: r.later.wall_s, lambda r: r.uv_cold.wall_s),
+        pair("cold, RECORD proven later, CPU time", lambda r: r.later.cpu_s, lambda r: r.uv_cold.cpu_s),
         pair("warm, hardlinks", lambda r: r.warm.wall_s, lambda r: r.uv_warm.wall_s, target=WARM),
         pair("warm, hardlinks, CPU time", lambda r: r.warm.cpu_s, lambda r: r.uv_warm.cpu_s),
         worst(f"{label}the same again, the call", "s", [float(r.again.said) for r in rounds], AGAIN_S),
         worst(f"{label}cold, peak memory", "MB", [r.cold.peak_bytes / 1e6 for r in rounds], MEMORY_MB),
         worst(f"{label}cold, peak memory of uv", "MB", [r.uv_cold.peak_bytes / 1e6 for r in rounds]),
     ]
+    if mounted := [r.mounted for r in rounds if r.mounted]:
+        found += [
+            worst(f"{label}overlay, the call", "s", [float(one.said) for one in mounted], OVERLAY_S),
+            worst(
+                f"{label}overlay, with the start of Python", "s", [one.wall_s for one in mounted], OVERLAY_COMMAND_S
+            ),
+        ]
+    return found
 
 
 def _pip(plan: Plan, wheels: Wheels, ours: Round) -> Finding:
@@ -118,9 +147,9 @@ def _imports(plan: Plan, wheels: Wheels) -> list[Finding]:
     ours: list[Spent] = []
     theirs: list[Spent] = []
     stand = Stand(plan.place("imports"), wheels)
-    compiling = stand.envagent("first", bytecode="compile").cpu_s
+    compiling = stand.envagent("first", "--bytecode", "compile").cpu_s
     for number in range(plan.rounds):
-        stand.envagent(f"ours-{number}", bytecode="stored")
+        stand.envagent(f"ours-{number}", "--bytecode", "stored")
         stand.uv(f"theirs-{number}")
         for name, spent in ((f"ours-{number}", ours), (f"theirs-{number}", theirs)):
             spent.append(run([stand.root / name / "bin" / "python", "-c", IMPORTED]))

@@ -53,10 +53,10 @@ class Stand:
             path.write_text(json.dumps([[str(wheel), sha256(wheel)] for wheel in self.wheels.paths]))
         return path
 
-    def envagent(self, name: str, *, bytecode: str = "none") -> Spent:
-        """Make the environment `name` from the store of this stand."""
-        job = [sys.executable, "-m", "bench.materialize_job", self.plan(), self.root / "store", self.root / name]
-        return run([*job, "--bytecode", bytecode])
+    def envagent(self, name: str, *options: str, store: str = "store") -> Spent:
+        """Make the environment `name` from a store of this stand, without bytecode unless `options` say more."""
+        job = [sys.executable, "-m", "bench.materialize_job", self.plan(), self.root / store, self.root / name]
+        return run([*job, "--bytecode", "none", *options])
 
     def uv(self, name: str) -> Spent:
         """The same by uv, with the cache of this stand; making the empty environment is not charged."""
@@ -88,6 +88,12 @@ def prime(root: Path) -> None:
             file.write(block)
     filler.unlink()
     os.sync()
+
+
+def wait_for_errand(store: Path) -> None:
+    """Until the process that proves the trees behind the caller's back is through: it is no part of what comes next."""
+    while not (store / "behind.log").exists():
+        time.sleep(_POLL_S)  # noqa: TID251  # there is no loop here, and it is another process's file
 
 
 def run(argv: list[str | Path], *, env: dict[str, str] | None = None) -> Spent:

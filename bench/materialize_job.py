@@ -24,14 +24,22 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("prefix", type=Path)
     parser.add_argument("--bytecode", choices=["compile", "stored", "none"], default="none")
-    parser.add_argument("--link-mode", choices=["hardlink", "copy"], default="hardlink")
+    parser.add_argument("--link-mode", choices=["hardlink", "copy", "overlay"], default="hardlink")
+    parser.add_argument("--proof", choices=["now", "later"], default="now")
     args = parser.parse_args()
     wheels = tuple(
         WheelFile(Path(path), digest, Path(path).name) for path, digest in json.loads(args.plan.read_text())
     )
     plan = Plan(wheels, describe(Path(sys.executable)))
     began = time.perf_counter()
-    materialize(plan, NodeStore(args.store), args.prefix, bytecode=args.bytecode, link_mode=args.link_mode)
+    materialize(
+        plan,
+        NodeStore(args.store),
+        args.prefix,
+        bytecode=args.bytecode,
+        link_mode=args.link_mode,
+        proof=args.proof,
+    )
     print(time.perf_counter() - began)
 
 

@@ -31,9 +31,18 @@ _MAX_AT_ONCE = 64  # builds begun and not finished: each holds a lock open
 
 
 def build_trees(
-    plan: Plan, missing: Sequence[Source], store: NodeStore, work: Path, report: Report, *, cores: int = 0
+    plan: Plan,
+    missing: Sequence[Source],
+    store: NodeStore,
+    work: Path,
+    report: Report,
+    *,
+    cores: int = 0,
+    prove: bool = True,
 ) -> dict[str, Tree]:
     """The tree of every package of `missing`, by sha256; `cores` is how many to use, 0 for all that may be used.
+
+    Without `prove` what RECORD promises of files is believed, and `scrub` has it yet to prove.
 
     Raises ArtifactRefused; OSError passes.
     """
@@ -41,7 +50,7 @@ def build_trees(
     ordered = sorted(missing, key=lambda source: sizes[source.sha256], reverse=True)
     count = cores or len(os.sched_getaffinity(0))
     with Workers(count, processes=sum(sizes.values()) >= _PROCESSES_FROM_BYTES) as workers:
-        builds = _Builds(plan, store, work, workers, report)
+        builds = _Builds(plan, store, work, workers, report, prove)
         try:
             return builds.run(ordered)
         finally:
@@ -55,6 +64,7 @@ class _Builds:
     work: Path
     workers: Workers
     report: Report
+    prove: bool
 
     def __post_init__(self) -> None:
         self._begun: deque[install.Unpacking | conda_install.Unpacking] = deque()
@@ -97,7 +107,7 @@ class _Builds:
             from envagent.materialize import conda_install  # noqa: PLC0415  # zstandard, tarfile: only for conda
 
             return conda_install.start(source, self.plan.library, build, self.workers)
-        return install.start(source, self.plan.library, build, self.workers)
+        return install.start(source, self.plan.library, build, self.workers, prove=self.prove)
 
     def _finish(self) -> None:
         unpacking = self._begun[0]

@@ -65,9 +65,9 @@ def install(job: Install) -> bytes:
     return _begin(job, _Own()).manifest().encode()
 
 
-def start(source: WheelFile, library: str, build: Build, hands: Hands) -> Unpacking:
-    """Begin to build the tree of a wheel. Raises ArtifactRefused; OSError passes."""
-    job = Install(str(source.path), source.filename, source.sha256, library, str(build.files))
+def start(source: WheelFile, library: str, build: Build, hands: Hands, *, prove: bool) -> Unpacking:
+    """Begin to build the tree; without `prove` RECORD is believed. Raises ArtifactRefused; OSError passes."""
+    job = Install(str(source.path), source.filename, source.sha256, library, str(build.files), prove)
     if source.path.stat().st_size > _WHOLE_BYTES:
         return Unpacking(source, build, _begin(job, hands).manifest)
     whole = hands.submit(job)
@@ -177,7 +177,7 @@ def _units(placed: list[Placed]) -> Iterator[list[Placed]]:
 
 
 def _unpack(job: Install, unit: list[Placed]) -> Unpack:
-    return Unpack(job.archive, job.root, [place.member for place in unit], [place.path for place in unit])
+    return Unpack(job.archive, job.root, [place.member for place in unit], [place.path for place in unit], job.prove)
 
 
 def _entries(unit: list[Placed], digests: list[bytes]) -> Iterator[Entry]:

@@ -12,12 +12,16 @@ from envagent.materialize.member import Damaged, Member
 
 
 class Unpack(msgspec.Struct, frozen=True, array_like=True, tag="unpack"):
-    """Write `members` of the archive to `targets` (relative to `root`); the answer is their SHA-256 digests."""
+    """Write `members` of the archive to `targets` (relative to `root`); the answer is their SHA-256 digests.
+
+    Without `prove` these are what RECORD promises.
+    """
 
     archive: str
     root: str
     members: list[Member]
     targets: list[str]
+    prove: bool
 
 
 class Digest(msgspec.Struct, frozen=True, array_like=True, tag="digest"):
@@ -34,6 +38,7 @@ class Install(msgspec.Struct, frozen=True, array_like=True, tag="install"):
     sha256: str
     library: str
     root: str
+    prove: bool
 
 
 class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):

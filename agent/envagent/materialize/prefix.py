@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from envagent.materialize.ready import Ready
     from envagent.store.node import NodeStore, Tree
 
-Bytecode = Literal["compile", "stored", "none"]
-"""Compile what the store lacks; link only what it has; or leave bytecode out."""
+Bytecode = Literal["compile", "later", "stored", "none"]
+"""Compile what the store lacks, now or behind the caller's back; link only what it has; or leave bytecode out."""
+
+Proof = Literal["now", "later"]
+"""When every file is held against its RECORD. The archive's own sha256 and each CRC-32 are always checked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,15 @@ def materialize(
     *,
     link_mode: LinkMode = "hardlink",
     bytecode: Bytecode = "compile",
+    proof: Proof = "now",
     report: Report = silent,
     cores: int = 0,
 ) -> Prefix:
     """Make the environment of `plan` at `prefix`, or find it there (blocking).
 
     `cores` is how many to use, 0 for all. Raises ArtifactRefused, PrefixRefused or DiskRefused; then nothing is at
-    `prefix` that was not before. It does not wait for the disk: `NodeStore.settle` makes what it built durable.
+    `prefix` that was not before. It does not wait for the disk: `NodeStore.settle` makes what it built durable. What
+    is to be done later, another process begins as soon as the prefix is there (behind.py).
     """
     place = _checked(prefix)
     with disk.errors_in_words():
@@ -86,11 +91,14 @@ def materialize(
             if found := _existing(plan, store, place):
                 return found
             with store.in_use() as work:
-                trees = obtain_trees(plan, store, work, report, cores=cores)
+                trees = obtain_trees(plan, store, work, report, cores=cores, prove=proof == "now")
+                unproven = store.fresh if proof == "later" else frozenset()
                 parts = _with_python(plan, trees, store, work)
                 _compile(parts, store, work, report, bytecode)
                 made = _publish(parts, store, place, link_mode)
             store.sweep()
+            if unproven or parts.uncompiled:
+                _leave_behind(parts, store, place, unproven)
             return made
 
 
@@ -180,6 +188,7 @@ class _Parts:
     python: CondaPython | None = None
     also: tuple[Tree, ...] = ()
     compiled: list[Tree | None] = field(default_factory=list)
+    uncompiled: list[int] = field(default_factory=list)
 
     @property
     def used(self) -> list[Tree]:
@@ -220,6 +229,8 @@ def _compile(parts: _Parts, store: NodeStore, work: Path, report: Report, wanted
     for index in candidates:
         parts.compiled[index] = store.find(plan.bytecode_key(plan.sources[index]))
     missing = [index for index in candidates if parts.compiled[index] is None]
+    if wanted == "later":
+        parts.uncompiled = missing
     if wanted != "compile" or not missing:
         return
     from envagent.materialize.bytecode import obtain_bytecode  # noqa: PLC0415  # slow to import, needed once per wheel
@@ -229,6 +240,20 @@ def _compile(parts: _Parts, store: NodeStore, work: Path, report: Report, wanted
     sources, trees = [plan.sources[i] for i in missing], [parts.trees[i] for i in missing]
     for index, tree in zip(missing, obtain_bytecode(plan, sources, trees, store, work, report), strict=True):
         parts.compiled[index] = tree
+
+
+def _leave_behind(parts: _Parts, store: NodeStore, place: Path, unproven: frozenset[str]) -> None:
+    from envagent.materialize import behind  # noqa: PLC0415  # only where something was built
+
+    errand = behind.Errand(
+        store=store.root,
+        place=place,
+        plan=parts.plan,
+        prove=unproven,
+        compile=tuple(parts.plan.sources[index] for index in parts.uncompiled),
+        durable=store.fresh | {name_in_journal(place, parts.plan.identity)},
+    )
+    behind.start(errand)
 
 
 def _is_compiled(plan: Plan, index: int, tree: Tree) -> bool:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from envagent.store.node import NodeStore, Tree
 
 
-def obtain_trees(plan: Plan, store: NodeStore, work: Path, report: Report, *, cores: int = 0) -> list[Tree]:
+def obtain_trees(
+    plan: Plan, store: NodeStore, work: Path, report: Report, *, cores: int = 0, prove: bool = True
+) -> list[Tree]:
     """The tree of every package, in the plan's order. Raises ArtifactRefused; OSError passes."""
     found = {source.sha256: _readable(store, plan.key(source)) for source in plan.sources}
     if missing := [source for source in plan.sources if found[source.sha256] is None]:
         from envagent.materialize.builds import build_trees  # noqa: PLC0415
 
-        found.update(build_trees(plan, missing, store, work, report, cores=cores))
+        found.update(build_trees(plan, missing, store, work, report, cores=cores, prove=prove))
     return [tree for source in plan.sources if (tree := found[source.sha256])]
 
 

@@ -44,7 +44,8 @@ def _unpack(job: Unpack) -> list[bytes]:
     fd = os.open(job.archive, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return [
-            write(fd, member, f"{job.root}/{target}") for member, target in zip(job.members, job.targets, strict=True)
+            write(fd, member, f"{job.root}/{target}", prove=job.prove)
+            for member, target in zip(job.members, job.targets, strict=True)
         ]
     finally:
         os.close(fd)

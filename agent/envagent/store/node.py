@@ -152,6 +152,11 @@ class NodeStore:
         self._fresh.add(key)
         return Tree(key, place)
 
+    @property
+    def fresh(self) -> frozenset[str]:
+        """The keys of what this process has published and not settled."""
+        return frozenset(self._fresh)
+
     def settle(self, names: set[str] | None = None) -> None:
         """Make durable what this process has published, and `names` that lie on the same disk: one syncfs(2)."""
         fresh = self._fresh | (names or set())
