@@ -26,7 +26,7 @@ from envagent.resolve import metadata, notes, programs
 from envagent.resolve.uv import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from envagent.fetch.artifacts import Artifacts
     from envagent.resolve.asking import Asking
@@ -86,7 +86,7 @@ class Builder:
         check(what, origin, question)
         python = ".".join(question.machine.python_version.split(".")[:2])
         key = hashlib.sha256(f"{origin} {question.machine.platform} {python}".encode()).hexdigest()
-        note: _Note | None = notes.recalled(self.folder, key)
+        note: _Note | None = notes.recalled(self.folder, key) or _earlier(origin, question.kept)
         path = self.ask.artifacts.find(note["sha256"], note["size"]) if note else None
         if note is None or path is None:
             note = await self._built(what, python, question, source)
@@ -119,6 +119,12 @@ class Builder:
             data = wheels[0].read_bytes()
         await _kept(data, self.ask.artifacts)
         return {"filename": wheels[0].name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _earlier(origin: str, kept: Iterable[PythonPackage]) -> _Note | None:
+    """What an earlier lock says came of the source."""
+    found = next((package for package in kept if package.built_from == origin), None)
+    return {"filename": found.filename, "sha256": found.sha256, "size": found.size} if found else None
 
 
 def check(what: str, origin: str, question: Question) -> None:

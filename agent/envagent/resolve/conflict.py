@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import Unresolvable
 from envagent.lock.model import pypi_name
+from envagent.resolve.provided import Provided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envagent.lock.model import CondaPackage
-    from envagent.resolve.provided import Provided
 
 
 def explained(error: Unresolvable, given: Sequence[Provided], packages: Sequence[CondaPackage]) -> Unresolvable:
-    """The same refusal, with the chain on conda's side for every project of conda's that it speaks of."""
-    spoken_of = {pypi_name(word) for word in re.findall(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", error.message)}
-    lines = [_line(one, packages) for one in given if one.name in spoken_of]
+    """The same refusal, with the chain on conda's side for all of conda's that it speaks of, Python among it."""
+    told = error.message.partition("\n")[2]
+    spoken_of = {pypi_name(word) for word in re.findall(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", told)}
+    python = (Provided(package.name, package.version, package) for package in packages if package.name == "python")
+    lines = [_line(one, packages) for one in (*given, *python) if one.name in spoken_of]
     if not lines:
         return error
     return Unresolvable(

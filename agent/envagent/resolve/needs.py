@@ -44,6 +44,20 @@ def told(
     )
 
 
+def pinned(roots: Iterable[str], kept: Iterable[PythonPackage]) -> tuple[str, ...]:
+    """The roots, each repository at the commit that was built for the same words before."""
+    commits = {root: package.built_from for package in kept for root in package.requested_by}
+    return tuple(_at(root, commits.get(root, "")) for root in roots)
+
+
+def _at(root: str, source: str) -> str:
+    if not source.startswith("git+"):
+        return root
+    requirement = Requirement(root)
+    requirement.url = source
+    return str(requirement)
+
+
 def extras_asked_for(
     roots: Iterable[Requirement], known: Mapping[str, Metadata], environment: Mapping[str, str]
 ) -> dict[str, set[str]]:

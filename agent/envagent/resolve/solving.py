@@ -123,7 +123,7 @@ class Solver:
         uv is asked again when it turns out that somebody wants extras of what is there.
         """
         question, environment = self._question(asked, target), marker_environment(target)
-        roots = question.requirements
+        roots = asked.request.pypi
         given = {one.name: Given(one.name, one.version) for one in there}
         while True:
             question = dataclasses.replace(question, given=tuple(given.values()))
@@ -141,12 +141,13 @@ class Solver:
 
     def _question(self, asked: Asked, target: Target) -> Question:
         request, newest = asked.request, words.exclude_newer(asked.request)
+        kept = tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage))
         return Question(
             machine=target.with_python(()),
-            requirements=request.pypi,
+            requirements=needs.pinned(request.pypi, kept),
             indexes=tuple(map(self.places.index_url, self.places.index_names(request.indexes))),
             constraints=words.constraints(request),
-            kept=tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage)),
+            kept=kept,
             exclude_newer=newest.isoformat() if newest else "",
             only_binary=words.ONLY_BINARY in request.options,
             prerelease=request.options.get(words.PRERELEASE, ""),

@@ -13,6 +13,7 @@ from aiohttp import web
 from envagent.errors import BuildFailed, Unresolvable
 from envagent.fetch.artifacts import Artifacts
 from envagent.machine import platform
+from envagent.resolve.asked import Upgrade
 from fixtures.locking import lock, releases
 from fixtures.sources import BACKEND, committed, sdist
 from fixtures.wheels import make_wheel
@@ -144,3 +145,28 @@ async def test_a_repository_is_not_built_where_only_wheels_are_allowed(
     await asyncio.to_thread(committed, tmp_path / "site" / "lib", "alpha", "3.1")
     with pytest.raises(Unresolvable, match="alpha"):
         await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{site}/lib/.git",), options={"only-binary": "yes"})
+
+
+async def test_a_repository_stays_at_its_commit_until_it_may_be_upgraded(
+    tmp_path: Path, data: Path, proxy: LocalProxy, site: str
+) -> None:
+    folder = tmp_path / "site" / "lib"
+    request = {"pypi": (f"alpha @ git+{site}/lib/.git@main",)}
+    await asyncio.to_thread(committed, folder, "alpha", "1.0")
+    first = await lock(data, proxy.url, HERE, **request)
+    await asyncio.to_thread(committed, folder, "alpha", "2.0")
+    assert await lock(data, proxy.url, HERE, earlier=first, **request) == first
+    upgraded = await lock(
+        data, proxy.url, HERE, earlier=first, upgrade=Upgrade(names=frozenset({"alpha"})), **request
+    )
+    assert releases(upgraded.targets[0]) == {"alpha": "2.0"}
+
+
+async def test_a_wheel_of_an_earlier_lock_is_kept_where_it_is_still_here(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    index.add(sdist("alpha", "1.0", unlike_any_other=True))
+    first = await lock(data, proxy.url, HERE, pypi=("alpha",))
+    for note in (data / "resolve" / "built").iterdir():
+        note.unlink()
+    assert await lock(data, proxy.url, HERE, pypi=("alpha",), earlier=first) == first

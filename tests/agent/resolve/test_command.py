@@ -164,3 +164,21 @@ async def test_what_was_locked_runs_also_what_was_built(agent: Agent, index: Fak
     )
     said = await agent.run("run", "--lock", place, "--", "python", "-c", question)
     assert (said.code, said.out) == (0, "1.0 2.0\n"), said.err
+
+
+async def test_an_environment_file_becomes_a_lock_of_both_worlds(
+    agent: Agent, index: FakeIndex, channel: FakeChannel, tmp_path: Path
+) -> None:
+    channel.add(*(make_conda("python", version, subdir="linux-64") for version in ("3.11.4", "3.12.1")))
+    index.add(make_wheel("alpha", "1.0"))
+    (tmp_path / "environment.yml").write_text(
+        "channels: [demo]\nplatforms: [linux-64]\ndependencies: [python=3.11, {pip: [alpha]}]\n"
+    )
+    said = await agent.run("lock", tmp_path / "environment.yml", "-o", tmp_path / "lock.json")
+    assert said.code == 0, said.err
+    [target] = json.loads((tmp_path / "lock.json").read_text())["environments"]["default"]["targets"]
+    assert target["interpreter"] == {"kind": "conda", "name": "python"}
+    assert [(package["kind"], package["name"], package["version"]) for package in target["packages"]] == [
+        ("conda", "python", "3.11.4"),
+        ("wheel", "alpha", "1.0"),
+    ]

@@ -192,3 +192,14 @@ async def test_a_place_with_a_password_is_refused_before_anything_is_asked_and_n
         await lock(data, proxy.url, pypi=("alpha",), **places)
     assert "hunter2" not in refused.value.message + refused.value.hint
     assert "let a proxy log in there" in refused.value.hint
+
+
+async def test_a_python_that_is_too_old_is_explained_by_what_asks_for_it(
+    data: Path, index: FakeIndex, channel: FakeChannel, proxy: LocalProxy
+) -> None:
+    channel.add(PYTHON, make_conda("tool", depends=["python 3.11.*"]))
+    index.add(make_wheel("alpha", "1.0", requires_python=">=3.12"))
+    with pytest.raises(Unresolvable) as refused:
+        await lock(data, proxy.url, conda=("tool",), channels=DEMO, pypi=("alpha",), python="")
+    assert "Python>=3.12" in refused.value.message
+    assert refused.value.message.endswith("\n  python 3.11.2: python (asked for) -> python 3.11.2")
