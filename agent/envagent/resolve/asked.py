@@ -58,8 +58,22 @@ class Asked:
 
     def kept(self, machine: Target) -> tuple[Package, ...]:
         """What an earlier lock found for the machine, and what is to stay of it."""
-        earlier = next((target for target in self.found.targets if target.name == machine.name), None)
+        earlier = self._earlier(machine)
         return tuple(package for package in earlier.packages if self.upgrade.keeps(package)) if earlier else ()
+
+    def python(self, machine: Target) -> str:
+        """The version of a Python that conda does not bring: an earlier lock's where nobody asks for one.
+
+        Raises UsageError.
+        """
+        earlier = self._earlier(machine)
+        stays = earlier and earlier.interpreter and earlier.interpreter.kind == "system"
+        if earlier and stays and not self.request.python and not self.upgrade.everything:
+            return earlier.python_version
+        return python_version(self.request)
+
+    def _earlier(self, machine: Target) -> Target | None:
+        return next((target for target in self.found.targets if target.name == machine.name), None)
 
 
 def constraints(request: Request) -> tuple[str, ...]:

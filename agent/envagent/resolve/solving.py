@@ -83,7 +83,7 @@ class Solver:
 
     async def _with_interpreter(self, asked: Asked, target: Target) -> Target:
         """The target with a Python that is not conda's. Raises Unresolvable."""
-        version = words.python_version(asked.request)
+        version = asked.python(target)
         if asked.request.options.get(words.INTERPRETER) != "files":
             return dataclasses.replace(target, interpreter=Interpreter("system", version=version))
         kept = (one for one in asked.kept(target) if isinstance(one, InterpreterArchive))

@@ -272,3 +272,14 @@ async def test_only_wheels_are_taken_where_nothing_may_be_built(
     index.add(make_wheel("alpha", "1.0"), make_sdist("alpha", "2.0"))
     environment = await lock(data, proxy.url, pypi=("alpha",), options={"only-binary": "yes"})
     assert releases(environment.targets[0]) == {"alpha": "1.0"}
+
+
+async def test_the_python_of_an_earlier_lock_stays_until_another_is_asked_for(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    index.add(make_wheel("alpha", "1.0"))
+    earlier = await lock(data, proxy.url, pypi=("alpha",), python="3.10")
+    same = await lock(data, proxy.url, pypi=("alpha",), python="", earlier=earlier)
+    other = await lock(data, proxy.url, pypi=("alpha",), python="3.12", earlier=earlier)
+    versions = [environment.targets[0].python_version for environment in (earlier, same, other)]
+    assert versions == ["3.10", "3.10", "3.12"]
