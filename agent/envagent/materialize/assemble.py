@@ -8,6 +8,7 @@ is written here and noted in the mark with its digest.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
@@ -24,7 +25,7 @@ from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
 from envagent.materialize.wheel_name import promised_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from envagent.materialize.link import LinkMode
@@ -48,23 +49,21 @@ def assemble(
     for wheel, tree in zip(plan.wheels, trees[len(plan.conda) :], strict=True):
         own |= _metadata(wheel, tree, site_packages(plan.library))
     used = [*trees, *(tree for tree in compiled if tree)]
-    stale = _stale_bytecode(plan, trees, overlaps)
-    modules = _lots(compiled, stale)
-    laid = (
-        used if mode != "overlay" else trees[: len(plan.conda)]
-    )  # conda's own files lie in directories of its trees
+    laid = used if mode != "overlay" else trees[: len(plan.conda)]  # whose directories hold files of the prefix's own
     with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in laid)) as linkers:
         linkers.make_directories(sorted({folder for tree in laid for folder in tree.manifest.directories}))
         digests = _write_own(plan, draft, own, links)
         for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's come first
             digests |= write_own(source, tree, draft, place, lost)
-        skipped = [lost | digests.keys() for lost in overlaps.lost]
+        left_out = _left_out(plan, trees, overlaps, digests)
+        modules = _lots(compiled, left_out.compiled)
+        skipped = [lost | digests.keys() | some for lost, some in zip(overlaps.lost, left_out.shipped, strict=True)]
         if mode != "overlay":
             linkers.link(_lots(trees, skipped) + modules)
             _make_links(draft, trees, skipped)
-    absent = frozenset().union(*stale).difference(*(lot.paths for lot in modules))
+    absent = left_out.absent(trees, compiled, modules)
     if mode == "overlay":
-        hide(draft, absent & {path for tree in compiled if tree for path in tree.manifest.paths})
+        hide(draft, absent)
     ready = Ready(
         identity=plan.identity,
         boot=boot,
@@ -143,13 +142,41 @@ def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, 
     return {path: hashlib.sha256(data).hexdigest() for path, data in own.items()}
 
 
-def _stale_bytecode(plan: Plan, trees: list[Tree], overlaps: Overlaps) -> list[frozenset[str]]:
-    """For each tree the bytecode not to link: its source is another package's here, or it came in a package."""
+@dataclass(frozen=True)
+class _LeftOut:
+    """Bytecode that is not linked, for each package: of its compiled tree, and of what it brought itself."""
+
+    compiled: list[frozenset[str]]
+    shipped: list[frozenset[str]]
+
+    def absent(self, trees: list[Tree], compiled: list[Tree | None], linked: list[Lot]) -> frozenset[str]:
+        """The paths that trees have and the prefix has not."""
+        unlinked = {
+            path
+            for tree, some in zip(compiled, self.compiled, strict=True)
+            if tree
+            for path in some.intersection(tree.manifest.paths)
+        }
+        there = (path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
+        return frozenset(unlinked.difference(there, *(lot.paths for lot in linked))).union(*self.shipped)
+
+
+def _left_out(plan: Plan, trees: list[Tree], overlaps: Overlaps, own: Iterable[str]) -> _LeftOut:
+    """What is no bytecode of the source that is there: that is another package's, or names the prefix."""
     if not plan.library:
-        return [frozenset() for _ in trees]
+        nothing: list[frozenset[str]] = [frozenset() for _ in trees]
+        return _LeftOut(nothing, nothing)
     tag = plan.interpreter.cache_tag
-    shipped = frozenset(path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
-    return [shipped | {compiled_path(path, tag) for path in lost if path.endswith(".py")} for lost in overlaps.lost]
+    replaced = frozenset(compiled_path(path, tag) for path in own if path.endswith(".py"))
+    shipped = [frozenset(path for path in tree.manifest.paths if path.endswith(".pyc")) for tree in trees]
+    everywhere = replaced.union(*shipped)  # one set for most of hundreds of packages
+    others = [frozenset(compiled_path(path, tag) for path in lost if path.endswith(".py")) for lost in overlaps.lost]
+    return _LeftOut(
+        compiled=[everywhere | some if some else everywhere for some in others],
+        shipped=[
+            ((replaced | some) & mine) - lost for some, mine, lost in zip(others, shipped, overlaps.lost, strict=True)
+        ],
+    )
 
 
 def _lots(trees: Sequence[Tree | None], skipped: list[frozenset[str]]) -> list[Lot]:

@@ -78,7 +78,8 @@ def read_package(contents: Contents, *, stem: str, library: str) -> Package:
     has_link = is_python and "info/link.json" in contents.documents
     points = _entry_points(_document(contents, "info/link.json", _Link)) if has_link else ()
     installed = tuple((entry, _place(entry.path, library) if is_python else entry.path) for entry in entries)
-    _check_unique([*(place for _, place in installed), *(f"{BIN}/{point.name}" for point in points)])
+    made = [*(f"{BIN}/{point.name}" for point in points), f"conda-meta/{stem}.json"]
+    _check_unique([*(place for _, place in installed), *made])
     return Package(index, is_python, installed, points)
 
 

@@ -26,9 +26,9 @@ class Part(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """What the prefix is. `own` are its own files (path to SHA-256 in hexadecimal), `links` its own symbolic links.
 
-    `absent` is bytecode of the store that was left out, for its source is another package's here. `link_scripts` are
-    the conda packages that have a script to run after installing, which was not run. `layered` says that its packages
-    are mounted under it and not in it (overlay.py).
+    `absent` is bytecode that was left out, for its source is another package's here, or names the prefix.
+    `link_scripts` are the conda packages that have a script to run after installing, which was not run. `layered`
+    says that its packages are mounted under it and not in it (overlay.py).
     """
 
     identity: str

@@ -63,9 +63,9 @@ def check_files(root: Path, expected: Iterable[tuple[Entry | Link, str]]) -> lis
 
 
 def _expected(prefix: Path, ready: Ready, findings: list[Finding]) -> list[tuple[Entry | Link, str]]:
-    """What each path must be: the last tree that holds it decides, except for the prefix's own files."""
+    """What each path must be: the last package that holds it decides, then bytecode; the prefix's own come first."""
     files: dict[str, tuple[Entry | Link, str]] = {}
-    for part in [*ready.parts, *ready.bytecode]:
+    for part in [*ready.bytecode, *ready.parts]:
         manifest = _manifest(prefix, part)
         if manifest is None:
             findings.append(Finding(str(manifest_path(prefix, part).relative_to(prefix)), "edited", part.source))

@@ -19,6 +19,8 @@ from envagent.materialize.plan import CondaFile, Plan
 from envagent.materialize.prefix import materialize
 from envagent.materialize.verify import verify
 from envagent.store.node import NodeStore
+from fixtures.conda_plans import conda_plan, foreign
+from fixtures.locks import real
 from fixtures.raw_conda import RawConda, entry_of
 
 
@@ -96,6 +98,10 @@ _LIES = {
         RawConda(paths=[entry_of(tarfile.TarInfo("a"), b"")] * 2).add("a"),
         "two of its files would be installed as a",
     ),
+    "a record of its own": (
+        RawConda().add("conda-meta/raw-1.0-0.json"),
+        "two of its files would be installed as conda-",
+    ),
     "another name": (RawConda(index={"name": "other"}).add("a"), "inside it calls itself other-1.0-0"),
     "no paths": (RawConda(documents={"info/paths.json": b"{}"}), "its info/paths.json is not understood"),
     "no JSON": (RawConda(documents={"info/index.json": b"\xff{"}), "its info/index.json is not understood"),
@@ -112,6 +118,19 @@ def test_a_hostile_or_lying_package_is_refused(tmp_path, what, form):
     raw, problem = (_HOSTILE | _LIES)[what]
     raw = RawConda(raw.name, form, raw.index, raw.paths, raw.documents, raw.members)
     assert _refusal(tmp_path, raw).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("zlib-1.2.11-h7b6447c_3.conda", "lib/libz.so.1 is a symbolic link to nothing"),
+        ("zlib-1.2.11-h7b6447c_3.tar.bz2", "paths.json lists the link lib/libz.so, which is not in the archive"),
+    ],
+)
+async def test_real_packages_that_lost_their_links_are_refused(tmp_path, name, problem):
+    plan = conda_plan(tmp_path / "files", await foreign(real(f"packages/{name}")))
+    with pytest.raises(ArtifactRefused, match=problem):
+        materialize(plan, NodeStore(tmp_path / "store"), tmp_path / "env")
 
 
 def test_what_is_refused_has_written_nothing_elsewhere(tmp_path):

@@ -228,6 +228,37 @@ def test_activation_scripts_of_packages_are_where_conda_looks_for_them(tmp_path)
     assert (env / "etc/conda/activate.d/env.sh").read_text() == f"export HERE={env}\n"
 
 
+def test_no_bytecode_is_there_for_a_module_that_names_its_prefix(tmp_path):
+    module = f"where = '{PLACEHOLDER}'\n".encode()
+    files = {
+        "site-packages/told.py": File(module, placeholder=PLACEHOLDER),
+        "site-packages/brought.py": File(module, placeholder=PLACEHOLDER),
+        f"site-packages/__pycache__/brought.{python().cache_tag}.pyc": File(b"of the text before it was replaced"),
+        "site-packages/plain.py": File(b"where = 1\n"),
+    }
+    package = make_conda("told", depends=["python"], noarch="python", files=files)
+    env = materialize(
+        conda_plan(tmp_path / "files", this_python(), package), NodeStore(tmp_path / "store"), tmp_path / "env"
+    ).path
+    assert [path.name for path in (env / _SITE).glob("**/*.pyc")] == [f"plain.{python().cache_tag}.pyc"]
+    said = _output(env / "bin/python", "-c", "import told, brought, plain; print(told.where, brought.where)")
+    assert said == f"{env} {env}"
+    assert verify(env) == []
+
+
+def test_bytecode_that_came_in_a_package_is_linked_and_verified(tmp_path):
+    pyc = f"site-packages/__pycache__/m.{python().cache_tag}.pyc"
+    files = {"site-packages/m.py": File(b"x = 1\n"), pyc: File(b"compiled")}
+    package = make_conda("m", depends=["python"], noarch="python", files=files)
+    env = materialize(
+        conda_plan(tmp_path / "files", this_python(), package), NodeStore(tmp_path / "store"), tmp_path / "env"
+    ).path
+    there = env / _SITE / pyc.removeprefix("site-packages/")
+    assert there.read_bytes() == b"compiled"
+    there.unlink()
+    assert [found.path for found in verify(env)] == [f"{_SITE}/{pyc.removeprefix('site-packages/')}"]
+
+
 def test_replaced_sources_are_younger_than_the_bytecode_that_came_with_them(tmp_path):
     source = {"x.py": File(f"P = '{PLACEHOLDER}'\n".encode(), placeholder=PLACEHOLDER)}
     plan = conda_plan(tmp_path / "files", make_conda("x", files=source))
