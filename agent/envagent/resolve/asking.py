@@ -46,6 +46,18 @@ class Asking:
         found = await self.network.page(url, accept="*/*")
         return found.body if found else None
 
+    async def metadata(self, wheel_url: str) -> bytes | None:
+        """METADATA beside a wheel (PEP 658), None where there is none. Raises as `page`, for the proxy alone.
+
+        Some file hosts answer 403 for what they do not have; of any other trouble the wheel itself will tell.
+        """
+        try:
+            return await self.page(f"{wheel_url}.metadata")
+        except SourceUnreachable:
+            if self.proxy and wheel_url.startswith(f"{self.proxy}/"):
+                raise
+            return None
+
     async def upstream_files(self, index: str, project: str) -> Mapping[str, str]:
         """Where upstream has the files of a project of the proxy's. Raises SourceUnreachable, AccessRefused."""
         return await self.network.files_of(index, project)

@@ -165,7 +165,7 @@ class Solver:
         package = located.package
         if package.kind == "sdist":
             return await self.builder.of_archive(package, question)
-        beside = await self.ask.page(f"{located.url}.metadata")
+        beside = await self.ask.metadata(located.url)
         if beside is not None:
             return package, metadata.read(beside)
         return package, metadata.inside(await self.ask.file(package), package.filename)

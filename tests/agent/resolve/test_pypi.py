@@ -149,6 +149,14 @@ async def test_metadata_are_read_out_of_the_wheel_where_the_index_has_none_besid
     assert environment.targets[0].python[0].depends == ("beta",)
 
 
+async def test_a_host_that_forbids_what_it_does_not_have_is_no_obstacle(data: Path, index: FakeIndex) -> None:
+    index.style = Style(sidecars="none")
+    index.fail("*.metadata", Status(403))
+    index.add(make_wheel("alpha", "1.0", requires=["beta"]), make_wheel("beta", "1.0"))
+    environment = await lock(data, "", pypi=("alpha",), indexes=(index.url,))
+    assert environment.targets[0].python[0].depends == ("beta",)
+
+
 async def test_a_wheel_that_is_named_by_its_url_is_of_no_index(
     data: Path, index: FakeIndex, proxy: LocalProxy
 ) -> None:
