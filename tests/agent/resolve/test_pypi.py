@@ -291,3 +291,28 @@ async def test_the_python_of_an_earlier_lock_stays_until_another_is_asked_for(
     other = await lock(data, proxy.url, pypi=("alpha",), python="3.12", earlier=earlier)
     versions = [environment.targets[0].python_version for environment in (earlier, same, other)]
     assert versions == ["3.10", "3.10", "3.12"]
+
+
+@pytest.mark.parametrize(
+    "style",
+    [Style(sizes="none"), Style(hashes="none"), Style(formats=("html",))],
+    ids=["no-sizes", "no-digests", "only-html"],
+)
+async def test_sizes_and_digests_that_an_index_does_not_tell_are_found_out(
+    data: Path, index: FakeIndex, style: Style
+) -> None:
+    wheel = make_wheel("alpha", "1.0")
+    index.style = style
+    index.add(wheel)
+    environment = await lock(data, "", pypi=("alpha",), indexes=(index.url,))
+    [alpha] = environment.targets[0].python
+    assert (alpha.sha256, alpha.size) == (wheel.sha256, len(wheel.data))
+
+
+async def test_a_file_of_which_only_an_md5_is_told_is_refused(
+    data: Path, index: FakeIndex, proxy: LocalProxy
+) -> None:
+    index.style = Style(hashes="md5")
+    index.add(make_wheel("alpha", "1.0"))
+    with pytest.raises(LockRefused, match=r"alpha-1\.0-py3-none-any\.whl: has no sha256"):
+        await lock(data, proxy.url, pypi=("alpha",))
