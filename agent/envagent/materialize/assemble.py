@@ -61,9 +61,9 @@ def assemble(
         if mode != "overlay":
             linkers.link(_lots(trees, skipped) + modules)
             _make_links(draft, trees, skipped)
-    absent = left_out.absent(trees, compiled, modules)
+    absent = left_out.absent(trees, modules)
     if mode == "overlay":
-        hide(draft, absent)
+        hide(draft, absent.intersection(path for tree in used for path in tree.manifest.paths))
     ready = Ready(
         identity=plan.identity,
         boot=boot,
@@ -144,34 +144,33 @@ def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, 
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """Bytecode that is not linked, for each package: of its compiled tree, and of what it brought itself."""
+    """Bytecode that does not belong here: `wrong` is that of sources that are not the prefix's.
 
-    compiled: list[frozenset[str]]
-    shipped: list[frozenset[str]]
+    `compiled` and `shipped` are, for each package, what not to link of its compiled tree and of what it brought.
+    """
 
-    def absent(self, trees: list[Tree], compiled: list[Tree | None], linked: list[Lot]) -> frozenset[str]:
-        """The paths that trees have and the prefix has not."""
-        unlinked = {
-            path
-            for tree, some in zip(compiled, self.compiled, strict=True)
-            if tree
-            for path in some.intersection(tree.manifest.paths)
-        }
-        there = (path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
-        return frozenset(unlinked.difference(there, *(lot.paths for lot in linked))).union(*self.shipped)
+    wrong: frozenset[str] = frozenset()
+    compiled: Sequence[frozenset[str]] = ()
+    shipped: Sequence[frozenset[str]] = ()
+
+    def absent(self, trees: list[Tree], linked: list[Lot]) -> frozenset[str]:
+        """What is wrong and not there by way of another package."""
+        brought = (path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
+        return self.wrong.difference(brought, *(lot.paths for lot in linked)).union(*self.shipped)
 
 
 def _left_out(plan: Plan, trees: list[Tree], overlaps: Overlaps, own: Iterable[str]) -> _LeftOut:
     """What is no bytecode of the source that is there: that is another package's, or names the prefix."""
+    nothing = [frozenset[str]()] * len(trees)
     if not plan.library:
-        nothing: list[frozenset[str]] = [frozenset() for _ in trees]
-        return _LeftOut(nothing, nothing)
+        return _LeftOut(compiled=nothing, shipped=nothing)
     tag = plan.interpreter.cache_tag
     replaced = frozenset(compiled_path(path, tag) for path in own if path.endswith(".py"))
+    others = [frozenset(compiled_path(path, tag) for path in lost if path.endswith(".py")) for lost in overlaps.lost]
     shipped = [frozenset(path for path in tree.manifest.paths if path.endswith(".pyc")) for tree in trees]
     everywhere = replaced.union(*shipped)  # one set for most of hundreds of packages
-    others = [frozenset(compiled_path(path, tag) for path in lost if path.endswith(".py")) for lost in overlaps.lost]
     return _LeftOut(
+        wrong=replaced.union(*others),
         compiled=[everywhere | some if some else everywhere for some in others],
         shipped=[
             ((replaced | some) & mine) - lost for some, mine, lost in zip(others, shipped, overlaps.lost, strict=True)
@@ -179,7 +178,7 @@ def _left_out(plan: Plan, trees: list[Tree], overlaps: Overlaps, own: Iterable[s
     )
 
 
-def _lots(trees: Sequence[Tree | None], skipped: list[frozenset[str]]) -> list[Lot]:
+def _lots(trees: Sequence[Tree | None], skipped: Sequence[frozenset[str]]) -> list[Lot]:
     """What to link of each tree: all its files but those to skip."""
     return [
         Lot(tree.files, [path for path in tree.manifest.paths if path not in skip])
