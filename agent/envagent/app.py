@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from envagent import disk, machine
 from envagent.completing import LateCompleter
 from envagent.lock import model as locked
@@ -21,8 +23,9 @@ from envagent.lock.canonical import lock_id
 from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Target
 from envagent.materialize import planning
+from envagent.materialize.overlap import Clobber
 from envagent.materialize.prefix import Prefix, existing, materialize, name_in_journal
-from envagent.recall import Question
+from envagent.recall import Answer, Question
 from envagent.settling import settle_behind
 from envagent.store.flock import held
 from envagent.store.node import NodeStore
@@ -37,34 +40,40 @@ if TYPE_CHECKING:
     from envagent.lock.model import Lock, Package
     from envagent.materialize.interpreter import Interpreter
     from envagent.materialize.link import LinkMode
-    from envagent.materialize.overlap import Clobber
     from envagent.materialize.plan import Plan
     from envagent.materialize.progress import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for: a lock file; which of its environments and targets, and where, unless that is plain."""
+    """What is asked for: the bytes of a lock file and its name; "" for what is not named."""
 
-    lock: Path
-    env: str | None = None
-    target: str | None = None
-    prefix: Path | None = None
+    lock: bytes
+    name: str
+    env: str = ""
+    target: str = ""
+    prefix: str = ""
+
+    @property
+    def question(self) -> Question:
+        """What decides the answer, for the next time."""
+        return Question(self.lock, env=self.env, target=self.target, prefix=self.prefix)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """The environment that an order led to. `seconds` is what each stage of it took."""
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment that an order led to. `seconds` is what each stage took, `lock` the lock id.
 
-    prefix: Path
-    lock_id: str
+    `link_scripts` are conda packages with a script to run after installing: none was run.
+    """
+
+    prefix: str
+    lock: str
     environment: str
     target: str
-    is_new: bool
-    clobbers: tuple[Clobber, ...]
-    seconds: Mapping[str, float]
-    note: Path
-    used: Path
+    new: bool
+    clobbers: tuple[Clobber, ...] = ()
+    link_scripts: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
 
 
 @dataclass
@@ -121,27 +130,33 @@ class App:
         watch = _Watch(self._clock)
         with watch.stage("total"), disk.errors_in_words():
             with watch.stage("lock"):
-                data = order.lock.read_bytes()
-                lock = self.read(data, order.lock.name)
-                label = lock.label(order.env)
+                lock = self.read(order.lock, order.name)
+                label = lock.label(order.env or None)
                 target = self.target(lock, order)
                 identity = lock_id(lock)
             name = f"{identity[:16]}-{label}-{target.name}"
             # An overlay is there for those who may mount, or for one command alone: not the place of everybody's.
             mode = "-overlay" if self.config.link_mode == "overlay" else ""
-            prefix = self._made(target, order.prefix or self.config.environments / f"{name}{mode}", watch)
-        question = Question(data, env=order.env or "", target=order.target or "", prefix=str(order.prefix or ""))
-        return Made(
-            prefix=prefix.path,
-            lock_id=identity,
+            place = Path(order.prefix) if order.prefix else self.config.environments / f"{name}{mode}"
+            prefix = self._made(target, place, watch)
+        made = Made(
+            prefix=str(prefix.path),
+            lock=identity,
             environment=label,
             target=target.name,
-            is_new=prefix.is_new,
+            new=prefix.is_new,
             clobbers=prefix.clobbers,
+            link_scripts=prefix.link_scripts,
             seconds=watch.seconds,
-            note=Path(question.note(str(self.config.data))),
-            used=References(self.store.root).place(prefix.path),
         )
+        self._note(order, made)
+        return made
+
+    def _note(self, order: Order, made: Made) -> None:
+        """For the next time, when it is not new and took no time."""
+        again = msgspec.json.encode(msgspec.structs.replace(made, new=False, seconds={})).decode()
+        used = References(self.store.root).place(Path(made.prefix))
+        Answer(made.prefix, again, str(used)).write(order.question.note(str(self.config.data)))
 
     def read(self, data: bytes, name: str) -> Lock:
         """The lock that these bytes are, whatever the format; one that names no machine is read for this one."""
@@ -150,10 +165,10 @@ class App:
 
     def target(self, lock: Lock, order: Order) -> Target:
         """The target of the environment for this machine. Raises UsageError."""
-        environment, here = lock.environment(order.env), machine.platform(os.uname())
-        if order.target is not None:
+        environment, here = lock.environment(order.env or None), machine.platform(os.uname())
+        if order.target:
             return machine.named(environment, order.target, here)
-        return machine.choose(environment, lock.label(order.env), here, machine.detect)
+        return machine.choose(environment, lock.label(order.env or None), here, machine.detect)
 
     def _this_machine(self) -> Target:
         has = machine.detect({"__glibc"})

@@ -56,8 +56,12 @@ class Console(Report):
 
     def arrived(self, package: Package, path: Path) -> None:
         """A file is here."""
+        self.shown(package.filename)
+
+    def shown(self, name: str) -> None:
+        """The file that came last."""
         if self._bars:
-            self._bars.update(self._task("fetching"), name=package.filename)
+            self._bars.update(self._task("fetching"), name=name)
 
     # --- environments (materialize.progress) ------------------------------------------------------------
 

@@ -9,7 +9,7 @@ its place in the document.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class EnvagentError(Exception):
     """The root: `exit_code` is what the command ends with."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -70,6 +70,18 @@ class FetchFailed(EnvagentError):
         count = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
         lines = [f"{count} could not be fetched:", *(f"  {problem}" for problem in self.problems)]
         super().__init__("\n".join(lines), hint=hint)
+
+
+class DaemonFailed(EnvagentError):
+    """The daemon did not finish what it was asked; the same command again goes on where it was."""
+
+
+class RefusedByDaemon(EnvagentError):
+    """What the daemon raised, in its words and with its exit code."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 # --- the disk's fault: exit code 1 ----------------------------------------------------------------------

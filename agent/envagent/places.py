@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "ENVAGENT_DATA"
 CONFIG_VARIABLE = "ENVAGENT_CONFIG"
+SOCKET = "envagent.sock"
+"""The daemon's socket in the data directory."""
 
 
 def data_directory(environ: Mapping[str, str]) -> str:

@@ -67,7 +67,15 @@ def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> 
         return None
     names = {name: flags.get(name, "") for name in ("env", "target", "prefix")}
     try:
-        answer = _noted(Question(_read(flags["lock"]), **names).note(_data(flags, environ)))
+        return answered(Question(_read(flags["lock"]), **names), _data(flags, environ))
+    except (OSError, ValueError):
+        return None
+
+
+def answered(question: Question, data: str) -> Answer | None:
+    """The answer to a question, which is then the one asked last; None where there is no note that still holds."""
+    try:
+        answer = _noted(question.note(data))
         if answer:
             os.utime(answer.used)
     except (OSError, ValueError):

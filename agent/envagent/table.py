@@ -201,6 +201,15 @@ COMMANDS = (
         (("envagent scrub", "once a week"),),
     ),
     Command(
+        "serve",
+        "serve:run",
+        "run the daemon in the foreground",
+        "`materialize` and `run` hand their work to the daemon of their data directory, if there is one. It prints "
+        "where it serves once it answers; SIGTERM and Ctrl-C let running work finish. docs/daemon.md has its API.",
+        (Argument("show status and events to this machine, too (loopback)", "--listen", "HOST:PORT"), *_PLACE),
+        (("envagent serve --listen 127.0.0.1:8418", "a daemon that can be watched"),),
+    ),
+    Command(
         "verify",
         "verify:run",
         "compare every file of an environment with its digest",

@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from envagent.app import App, Made, Order
 from envagent.commands.locks import file_at
 from envagent.config import config_of
 from envagent.console import Console
-from envagent.recall import Answer
+from envagent.places import SOCKET
 from envproxy.commands.output import say
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from envagent.config import Config
+
 
 def run(args: Namespace) -> int:
     """Make it, and say where it is."""
     made = made_for(args)
-    sys.stdout.write((_said(made, is_new=made.is_new) if args.json else str(made.prefix)) + "\n")
+    sys.stdout.write((msgspec.json.encode(made).decode() if args.json else made.prefix) + "\n")
     return 0
 
 
 def made_for(args: Namespace) -> Made:
-    """The environment that the flags ask for, noted for the next time. Raises every EnvagentError; OSError passes."""
-    order = Order(file_at(args.lock), args.env, args.target, Path(args.prefix) if args.prefix else None)
+    """The environment that the flags ask for. Raises every EnvagentError; OSError passes."""
+    file = file_at(args.lock)
+    prefix = str(Path(args.prefix).absolute()) if args.prefix else ""
+    order = Order(file.read_bytes(), file.name, env=args.env or "", target=args.target or "", prefix=prefix)
+    config = config_of(args)
     console = Console(sys.stderr)
-    python = ".".join(map(str, sys.version_info[:3]))
-    app = App(config_of(args), os.environ, perf_counter, downloads=console, progress=console.progress, python=python)
     try:
-        made = app.materialize(order)
+        made = _handed_over(order, config, console) or _app(config, console).materialize(order)
     finally:
         console.close()
-    for clobber in made.clobbers:
-        say(f"warning: {clobber}")
-    Answer(str(made.prefix), _said(made, is_new=False), str(made.used)).write(str(made.note))
+    _warn(made)
     return made
 
 
-def _said(made: Made, *, is_new: bool) -> str:
-    """What programs are told, on one line."""
-    return json.dumps(
-        {
-            "prefix": str(made.prefix),
-            "lock": made.lock_id,
-            "environment": made.environment,
-            "target": made.target,
-            "new": is_new,
-            "clobbers": [asdict(clobber) for clobber in made.clobbers],
-            "seconds": made.seconds if is_new else {},
-        }
-    )
+def _handed_over(order: Order, config: Config, console: Console) -> Made | None:
+    """What a daemon made of it, where there is one; what is mounted must be mounted by whoever uses it."""
+    if config.link_mode == "overlay" or not (config.data / SOCKET).exists():
+        return None
+    from envagent.daemon.client import handed_over  # noqa: PLC0415  # few have a daemon
+
+    return handed_over(order, config, console)
+
+
+def _app(config: Config, console: Console) -> App:
+    python = ".".join(map(str, sys.version_info[:3]))
+    return App(config, os.environ, perf_counter, downloads=console, progress=console.progress, python=python)
+
+
+def _warn(made: Made) -> None:
+    for clobber in made.clobbers:
+        say(f"warning: {clobber}")
+    for name in made.link_scripts:
+        say(f"warning: {name} has a script to run after it is installed, which was not run")

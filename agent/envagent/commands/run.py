@@ -30,4 +30,4 @@ def _inside(args: Namespace, command: Sequence[str]) -> int:
         from envagent.materialize.overlay import enter_namespace  # noqa: PLC0415  # few ask for it
 
         enter_namespace()
-    return enter(str(made_for(args).prefix), command, os.environ)
+    return enter(made_for(args).prefix, command, os.environ)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+Stage = Literal["unpack", "compile", "link"]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`name` is done, the `done`th of `total` in this stage."""
 
-    stage: Literal["unpack", "compile", "link"]
+    stage: Stage
     name: str
     done: int
     total: int

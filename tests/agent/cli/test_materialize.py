@@ -75,6 +75,7 @@ async def test_programs_are_told_everything_on_one_line(agent: Agent, lock: Path
         "target": json.loads(lock.read_text())["environments"]["default"]["targets"][0]["platform"],
         "new": True,
         "clobbers": [],
+        "link_scripts": [],
     }
 
 

@@ -1,0 +1,1 @@
+"""The daemon: the same work as a command's, in a process that stays (docs/daemon.md)."""

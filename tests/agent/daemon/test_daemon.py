@@ -1,0 +1,195 @@
+"""The daemon, as a process: what its commands and its API answer, who may connect, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from fixtures.agent import Agent, lock_document, write_lock
+from fixtures.faults import Gate
+from fixtures.patience import until
+from fixtures.upstream import FakeIndex
+from fixtures.wheels import make_wheel
+
+ALPHA = make_wheel("alpha", "1.0", payload_size=10_000)
+BETA = make_wheel("beta", "1.0")
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeIndex]:
+    async with FakeIndex() as index:
+        index.add(ALPHA, BETA)
+        yield index
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path, {"ENVAGENT_DATA": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def socket(agent: Agent) -> Path:
+    return agent.home / "data" / "envagent.sock"
+
+
+@pytest.fixture
+def lock(upstream: FakeIndex, tmp_path: Path) -> Path:
+    return write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+
+
+@asynccontextmanager
+async def serving(agent: Agent, *words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """`envagent serve` until the block ends, and the lines that it has printed."""
+    process = await agent.start("serve", *words)
+    assert process.stdout
+    lines = [(await process.stdout.readline()).decode() for _ in range(1 + len(words) // 2)]
+    try:
+        yield process, lines
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def client(socket: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(str(socket))
+    async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
+        yield session
+
+
+async def events_of(answer: aiohttp.ClientResponse) -> list[dict[str, Any]]:
+    return [json.loads(line) async for line in answer.content]
+
+
+async def order(session: aiohttp.ClientSession, lock: Path, prefix: Path) -> list[dict[str, Any]]:
+    body = {"lock": base64.b64encode(lock.read_bytes()).decode(), "prefix": str(prefix)}
+    async with session.post("/materialize", json=body) as answer:
+        return await events_of(answer)
+
+
+async def test_commands_hand_their_work_to_the_daemon_and_show_its_progress(
+    agent: Agent, lock: Path, socket: Path
+) -> None:
+    async with serving(agent) as (process, lines):
+        assert lines == [f"serving {socket}\n"]
+        said = await agent.run("materialize", lock, "--prefix", "env")
+        assert (said.code, said.out) == (0, f"{agent.home}/env\n"), said.err
+        assert said.err.splitlines()[1:] == ["unpacked 1", "compiled 1"]
+        async with client(socket) as session, session.get("/status") as answer:
+            status = await answer.json()
+    assert (status["made"], status["refused"], status["running"], status["pid"]) == (1, 0, [], process.pid)
+    assert (await agent.run("verify", "env")).code == 0
+    assert not socket.exists()
+
+
+async def test_a_refusal_comes_in_the_daemon_s_words_with_its_exit_code(
+    agent: Agent, upstream: FakeIndex, lock: Path, tmp_path: Path
+) -> None:
+    other = write_lock(lock_document(upstream, BETA), tmp_path / "other.json")
+    (tmp_path / "bad.json").write_text("{}")
+    async with serving(agent):
+        await agent.run("materialize", lock, "--prefix", "env")
+        said = await agent.run("materialize", other, "--prefix", "env")
+        bad = await agent.run("materialize", "bad.json")
+    assert said.code == 2
+    assert "holds another environment" in said.err
+    assert "\nhint: " in said.err
+    assert (bad.code, bad.err.startswith("error: bad.json is refused")) == (3, True)
+
+
+async def test_the_api_tells_an_order_s_events_and_at_last_what_was_made(
+    agent: Agent, lock: Path, socket: Path
+) -> None:
+    async with serving(agent), client(socket) as session:
+        first = await order(session, lock, agent.home / "env")
+        again = await order(session, lock, agent.home / "env")
+    assert {event["event"] for event in first} == {"missing", "received", "arrived", "progress", "made"}
+    assert first[-1]["made"]["prefix"] == f"{agent.home}/env"
+    assert (first[-1]["made"]["new"], again) == (
+        True,
+        [{"event": "made", "made": {**first[-1]["made"], "new": False, "seconds": {}}}],
+    )
+
+
+async def test_an_order_that_cannot_be_read_is_refused(agent: Agent, socket: Path) -> None:
+    surprising = {"lock": "", "surprise": 1}
+    async with (
+        serving(agent),
+        client(socket) as session,
+        session.post("/materialize", json=surprising) as answer,
+    ):
+        [event] = await events_of(answer)
+    assert answer.status == 400
+    assert (event["event"], event["exit_code"]) == ("refused", 2)
+
+
+async def test_whoever_watches_sees_the_events_of_all_until_the_daemon_ends(
+    agent: Agent, lock: Path, socket: Path
+) -> None:
+    async with serving(agent) as (process, _), client(socket) as session, session.get("/events") as watched:
+        await order(session, lock, agent.home / "env")
+        process.send_signal(signal.SIGTERM)
+        seen = await events_of(watched)
+    assert seen[-1]["event"] == "made"
+    assert await process.wait() == 0
+
+
+async def test_loopback_may_watch_but_not_order(agent: Agent, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with serving(agent, "--listen", f"127.0.0.1:{unused_tcp_port}") as (process, lines):
+        assert lines[1] == f"watch it on {url}/status\n"
+        async with (
+            aiohttp.ClientSession(url) as session,
+            session.get("/status") as status,
+            session.post("/materialize", json={}) as ordered,
+        ):
+            assert (await status.json())["pid"] == process.pid
+            assert ordered.status == 404
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8418", "127.0.0.1", "127.0.0.1:http"])
+def test_an_address_that_others_could_reach_is_refused(agent: Agent, address: str) -> None:
+    said = agent.say("serve", "--listen", address)
+    assert (said.code, "is no address of loopback" in said.err) == (2, True)
+
+
+async def test_the_socket_is_its_owner_s_alone(agent: Agent, socket: Path) -> None:
+    async with serving(agent):
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+
+
+async def test_one_data_directory_has_one_daemon_and_a_killed_one_is_replaced(agent: Agent, lock: Path) -> None:
+    async with serving(agent) as (process, _):
+        second = await agent.run("serve")
+        assert (second.code, "another daemon serves" in second.err) == (2, True)
+        process.kill()
+        await process.wait()
+    assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
+    async with serving(agent) as (_, lines):
+        assert lines[0].startswith("serving ")
+
+
+async def test_a_command_whose_daemon_is_killed_says_so_and_works_again(
+    agent: Agent, lock: Path, upstream: FakeIndex
+) -> None:
+    upstream.fail(f"*/{ALPHA.filename}", Gate(1000, asyncio.Event()), times=1)
+    async with serving(agent) as (process, _):
+        command = await agent.start("materialize", lock, "--prefix", "env")
+        await until(lambda: upstream.requests)
+        process.kill()
+        _, err = await command.communicate()
+    assert command.returncode == 1
+    assert b"the daemon of" in err
+    assert b"hint: run the command again" in err
+    assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
