@@ -48,12 +48,13 @@ def has_link_script(source: CondaFile, tree: Tree) -> bool:
     return f"bin/.{source.package.name}-post-link.sh" in tree.manifest.paths
 
 
-def _replaced(source: CondaFile, tree: Tree, entry: PathEntry, prefix: bytes) -> bytes | None:
+def _replaced(source: CondaFile, tree: Tree, entry: PathEntry, prefix: bytes) -> bytes | bytearray | None:
     """The content for this prefix, None where it is that of the tree."""
     data = (tree.files / entry.path).read_bytes()
-    replace = in_binary if entry.file_mode == "binary" else in_text
+    placeholder = os.fsencode(entry.prefix_placeholder or "")
     try:
-        fresh = replace(data, os.fsencode(entry.prefix_placeholder or ""), prefix)
+        replace = in_binary if entry.file_mode == "binary" else in_text
+        fresh = replace(data, placeholder, prefix)
     except PrefixTooLong as too_long:
         raise PrefixRefused(
             f"{os.fsdecode(prefix)} is too long for {source.filename}: {entry.path} has room for a path of "
@@ -63,7 +64,7 @@ def _replaced(source: CondaFile, tree: Tree, entry: PathEntry, prefix: bytes) ->
     return fresh if fresh != data else None
 
 
-def _write(draft: Path, tree: Tree, path: str, data: bytes) -> None:
+def _write(draft: Path, tree: Tree, path: str, data: bytes | bytearray) -> None:
     of_store = (tree.files / path).stat()
     target = draft / path
     target.write_bytes(data)

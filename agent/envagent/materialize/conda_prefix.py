@@ -22,15 +22,17 @@ class PrefixTooLong(Exception):
         self.room = room
 
 
-def in_binary(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:
+def in_binary(data: bytes, placeholder: bytes, prefix: bytes) -> bytes | bytearray:
     """The same number of bytes with `prefix` for `placeholder`. Raises PrefixTooLong."""
-    if len(prefix) > len(placeholder) and placeholder in data:
+    strings = list(re.finditer(re.escape(placeholder) + rb"[^\0]*", data))
+    if not strings:
+        return data
+    if len(prefix) > len(placeholder):
         raise PrefixTooLong(len(placeholder))
-
-    def string(found: re.Match[bytes]) -> bytes:
-        return found[0].replace(placeholder, prefix).ljust(len(found[0]), b"\0")
-
-    return re.sub(re.escape(placeholder) + rb"[^\0]*", string, data)
+    replaced = bytearray(data)  # patched in place: libraries may be large, and one copy is enough
+    for found in strings:
+        replaced[found.start() : found.end()] = found[0].replace(placeholder, prefix).ljust(len(found[0]), b"\0")
+    return replaced
 
 
 def in_text(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 
 from envagent.errors import ArtifactRefused, PrefixRefused
 from envagent.lock.model import PythonPackage
+from envagent.materialize import overlay
 from envagent.materialize.prefix import materialize
 from envagent.materialize.ready import read_ready
 from envagent.materialize.verify import verify
@@ -206,6 +207,23 @@ def test_private_files_cannot_reach_the_store(tmp_path, mode):
     two = materialize(plan, store, tmp_path / "two")
     assert verify(two.path) == []
     assert [found.path for found in verify(tmp_path / "one")] == ["share/calm.txt"]
+
+
+def test_an_overlay_of_conda_packages_is_the_same_environment(tmp_path):
+    links = make_conda("links", files={"lib/a.so.1": File(b"a"), "lib/a.so": File(target="a.so.1")})
+    plan, store = _mixed(tmp_path, with_command(), with_prefixes(), links), NodeStore(tmp_path / "store")
+    try:
+        env = materialize(plan, store, tmp_path / "env", link_mode="overlay").path
+    except PrefixRefused as refused:
+        pytest.skip(refused.message)
+    try:
+        assert _output(env / "bin" / "app") == "[1, 2]"
+        assert _output(env / "bin" / "greeter") == f"hello from {env} greeter"
+        assert _output(env / "bin" / "prefixed") == str(env)
+        assert os.readlink(env / "lib/a.so") == "a.so.1"
+        assert verify(env) == []
+    finally:
+        overlay.unmount(env)
 
 
 def test_gc_keeps_what_an_environment_is_made_of(tmp_path):
