@@ -11,6 +11,7 @@ import pytest
 
 from envagent.lock.canonical import lock_id
 from envagent.lock.reading import read_lock
+from envagent.machine import platform
 from fixtures.agent import PYTHON, Agent, lock_document, write_lock
 from fixtures.proxy import running_proxy
 from fixtures.upstream import FakeIndex
@@ -178,6 +179,26 @@ async def test_a_command_may_have_its_environment_mounted_for_itself(agent: Agen
     assert said.out == f"1.0 2.0 {agent.home}/env\n", said.err
     assert not list((agent.home / "env").rglob("alpha"))
     assert (await agent.run(*inside)).out == said.out
+
+
+async def test_requirements_are_completed_by_the_proxy_and_read_for_this_machine(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "requirements.txt").write_text(f"alpha==1.0 --hash=sha256:{ALPHA.sha256}\nbeta==2.0\n")
+    home = tmp_path / "proxy"
+    home.mkdir()
+    async with running_proxy(home, upstream=upstream) as proxy:
+        agent.environ["ENVAGENT_PROXY"] = proxy.url
+        made = await agent.run("materialize", "requirements.txt", "--prefix", "env")
+        machine = ("--platform", platform(os.uname()), "--python", PYTHON)
+        imported = await agent.run("import", "requirements.txt", *machine, "--no-proxy-fallback", "-o", "lock.json")
+    assert (made.code, imported.code) == (0, 0), made.err + imported.err
+    [target] = json.loads((tmp_path / "lock.json").read_text())["environments"]["default"]["targets"]
+    assert {package["sha256"] for package in target["packages"]} == {ALPHA.sha256, BETA.sha256}
+    assert {package["url"] for package in target["packages"]} == {
+        upstream.file_url(ALPHA.filename),
+        upstream.file_url(BETA.filename),
+    }
 
 
 async def test_a_pylock_is_read_for_this_machine(agent: Agent, lock: Path) -> None:
