@@ -91,7 +91,7 @@ def prime(root: Path) -> None:
 
 
 def wait_for_errand(store: Path) -> None:
-    """Until the process that proves the trees behind the caller's back is through: it is no part of what comes next."""
+    """Until the process that proves trees behind the caller's back is through: it is no part of what comes next."""
     while not (store / "behind.log").exists():
         time.sleep(_POLL_S)  # noqa: TID251  # there is no loop here, and it is another process's file
 

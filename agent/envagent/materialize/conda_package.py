@@ -18,8 +18,7 @@ from envagent.materialize.member import Damaged
 from envagent.materialize.paths import fault
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
+    from envagent.materialize.scripts import EntryPoint
     from envagent.materialize.untar import Contents
 
 

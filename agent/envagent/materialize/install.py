@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from envagent.store.node import Build, Tree
 
 INSTALLER = b"envagent\n"
-_WHOLE_BYTES = 8 << 20  # of a wheel: one worker makes the whole tree, in a tenth of a second or two
+_WHOLE_BYTES = 20 << 20  # of a wheel: one worker makes the whole tree, in a few tenths of a second
 _UNIT_BYTES = 8 << 20  # of unpacked content: small enough to share out, large enough to be worth a frame
 _UNIT_FILES = 500
 

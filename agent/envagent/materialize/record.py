@@ -7,7 +7,6 @@ RECORD itself and its signatures go without. Pure: bytes in, rows out.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import csv
 import hashlib
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 STRONG = {"sha256": 32, "sha384": 48, "sha512": 64}
 """The algorithms that may vouch for a file and their digests' lengths in bytes (PEP 427: sha256 or better)."""
+
+
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
+_TO_URL_SAFE = str.maketrans("+/", "-_")
 
 
 class Promise(NamedTuple):
@@ -46,12 +49,17 @@ def parse(text: bytes) -> dict[str, Promise | None]:
         raise ValueError(f"RECORD is not CSV in UTF-8 ({error})") from None
     promises: dict[str, Promise | None] = {}
     for row in rows:
-        if not row:
+        if not row or _is_directory(row):
             continue
         path, promise = _promise(row)
         if promises.setdefault(path, promise) != promise:
             raise ValueError(f"RECORD says two different things of {path!r}")
     return promises
+
+
+def _is_directory(row: list[str]) -> bool:
+    """Some builders list directories, of which there is nothing to promise."""
+    return row[0].endswith("/") and not any(row[1:])
 
 
 def _promise(row: list[str]) -> tuple[str, Promise | None]:
@@ -61,12 +69,13 @@ def _promise(row: list[str]) -> tuple[str, Promise | None]:
     if not digest:
         return path, None
     algorithm, _, encoded = digest.partition("=")
+    algorithm = algorithm.lower()  # hashlib, which pip asks, takes SHA256 too
     if algorithm not in STRONG:
         raise ValueError(
             f"RECORD vouches for {path!r} by {algorithm[:20]!r}, which is not one of {', '.join(STRONG)}"
         )
     try:
-        raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+        raw = binascii.a2b_base64(encoded.translate(_FROM_URL_SAFE) + "=" * (-len(encoded) % 4))
     except (ValueError, binascii.Error):
         raw = b""
     if len(raw) != STRONG[algorithm] or not (size == "" or (size.isascii() and size.isdecimal() and len(size) < 20)):
@@ -99,5 +108,5 @@ def amended(text: bytes, added: Mapping[str, bytes]) -> bytes:
 def _fields(row: Row) -> list[str]:
     if not row.digest:
         return [row.path, "", ""]
-    encoded = base64.urlsafe_b64encode(row.digest).rstrip(b"=").decode()
+    encoded = binascii.b2a_base64(row.digest, newline=False).decode().rstrip("=").translate(_TO_URL_SAFE)
     return [row.path, f"{row.algorithm}={encoded}", str(row.size)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import configparser
 import re
-from importlib.metadata import EntryPoint
+from typing import NamedTuple
 
 GROUPS = ("console_scripts", "gui_scripts")
 """The groups that become scripts; on POSIX both alike (entry points specification)."""
@@ -30,7 +30,16 @@ if __name__ == "__main__":
     sys.exit({attr}())
 """
 _OWN_LINE = f'#!/usr/bin/env -S sh -c \'exec {_HERE} "$0" "$@"\''.encode()
+_OBJECT = re.compile(r"([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\])?\s*")  # entry points specification: the object reference
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+class EntryPoint(NamedTuple):
+    """A script that calls the function `attr` (dotted, as in a class) of `module`."""
+
+    name: str
+    module: str
+    attr: str
 
 
 def entry_points(text: bytes) -> tuple[EntryPoint, ...]:
@@ -42,23 +51,21 @@ def entry_points(text: bytes) -> tuple[EntryPoint, ...]:
     except (UnicodeDecodeError, configparser.Error) as error:
         raise ValueError(f"entry_points.txt cannot be read ({error})") from None
     found = {
-        name: EntryPoint(name, value, group)
+        name: _entry_point(name, value or "")
         for group in GROUPS
         if parser.has_section(group)
         for name, value in parser.items(group)
     }
-    for point in found.values():
-        _check(point)
     return tuple(found.values())
 
 
-def _check(point: EntryPoint) -> None:
-    name = point.name
+def _entry_point(name: str, value: str) -> EntryPoint:
     if not name or name in {".", ".."} or "/" in name or "\\" in name or not name.isprintable():
         raise ValueError(f"entry_points.txt declares a script named {name!r}")
-    matched = EntryPoint.pattern.match(point.value or "")
-    if not (matched and _DOTTED.fullmatch(matched["module"]) and _DOTTED.fullmatch(matched["attr"] or "")):
-        raise ValueError(f"entry_points.txt declares {name!r} as {point.value!r}, which names no function")
+    matched = _OBJECT.fullmatch(value)
+    if not (matched and _DOTTED.fullmatch(matched[1]) and _DOTTED.fullmatch(matched[2])):
+        raise ValueError(f"entry_points.txt declares {name!r} as {value!r}, which names no function")
+    return EntryPoint(name, matched[1], matched[2])
 
 
 def launcher(point: EntryPoint) -> bytes:

@@ -14,7 +14,6 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -27,10 +26,11 @@ from envagent.materialize.paths import collision, fault
 from envagent.materialize.wheel_name import Promised, promised_by
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
     from pathlib import Path
 
     from packaging.utils import NormalizedName
+
+    from envagent.materialize.scripts import EntryPoint
 
 # What zipfile raises over arbitrary bytes (NotImplementedError is a RuntimeError, decoding errors are ValueErrors).
 _NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, RuntimeError, ValueError)
@@ -209,9 +209,11 @@ class _Inside:
             raise _Fault(f"its METADATA is that of {name} {version}")
 
     def _headers(self, path: str) -> dict[str, str]:
+        """The header fields of a document; of a folded one the first line, which is all that is asked for."""
         head, _, _ = self._read(path).replace(b"\r\n", b"\n").partition(b"\n\n")
-        parsed = BytesHeaderParser().parsebytes(head + b"\n\n")
-        return {key: str(value) for key, value in parsed.items()}
+        lines = head.decode(errors="replace").split("\n")
+        fields = (line.partition(":") for line in lines if not line.startswith((" ", "\t")))
+        return {name: value.strip() for name, _, value in fields}
 
     def _read(self, path: str) -> bytes:
         member = self._members.get(path)

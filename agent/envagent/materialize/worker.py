@@ -6,6 +6,7 @@ started it, however that one ended. A separate program rather than a fork: the p
 
 from __future__ import annotations
 
+import gc
 import struct
 import sys
 from typing import BinaryIO
@@ -36,6 +37,7 @@ def receive(stream: BinaryIO) -> bytes:
 
 def main() -> None:
     """Answer until nobody asks."""
+    gc.disable()  # nothing here makes cycles, and looking for them among thousands of members takes long
     jobs = msgspec.msgpack.Decoder(Job)
     while True:
         try:

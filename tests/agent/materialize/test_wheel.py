@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 import zipfile
 
@@ -253,3 +254,23 @@ def test_every_shape_of_zip_that_the_standard_library_writes_is_read(tmp_path):
     write(fd, wheel.members[0], str(tmp_path / "out"))
     os.close(fd)
     assert (tmp_path / "out").read_bytes() == b"x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "sloppy",
+    [
+        lambda record: record.replace(b"\n", b"\r\n"),
+        lambda record: record.replace(b"sha256=", b"SHA256="),
+        lambda record: b"demo_pkg/,,\n" + record,
+        lambda record: record.replace(b"RECORD,,\n", b"RECORD,,\ndemo_pkg-1.0.dist-info/RECORD.jws,,\n"),
+        lambda record: re.sub(rb"(sha256=[^,]+),\d+", rb"\1=,", record),
+    ],
+    ids=["CRLF", "capitals", "a directory", "a signature without a hash", "padding, and no sizes"],
+)
+def test_a_record_that_is_sloppy_but_true_is_taken_as_other_installers_take_it(tmp_path, sloppy):
+    sound = RawWheel().add("demo_pkg/__init__.py", b"x = 1\n")
+    raw = RawWheel(record=sloppy(sound._record(sound.members()[:-1]))).add("demo_pkg/__init__.py", b"x = 1\n")
+    if b"RECORD.jws" in raw.record:
+        raw.add(f"{raw.info}/RECORD.jws", b"{}")
+    wheel = read_wheel(raw.write(tmp_path), filename=raw.filename)
+    assert "demo_pkg/__init__.py" in {member.path for member in wheel.members}
