@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types contracts unit live run bench clean
+.PHONY: help demo test lint types contracts unit live run bench chart lock-image clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,11 @@ $(VENV)/stamp: pyproject.toml
 # Only made with the environment of the tests, not for it: the clients install for whatever Python they are told.
 .clients/stamp: tests/clients/requirements.txt tests/clients/install.sh | $(VENV)/stamp
 	sh tests/clients/install.sh $(BIN)/uv $(BIN)/python
+	@touch $@
+
+# Helm and what checks the chart, and what the Dockerfile installs.
+.chart/stamp: tests/chart/install.sh tests/chart/unpack_helm.py $(wildcard deploy/image/*) | $(VENV)/stamp
+	sh tests/chart/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
 demo: $(VENV)/stamp  ## install through a proxy, cut its upstream, install again; lock and make an environment
@@ -35,7 +40,7 @@ types: $(VENV)/stamp  ## mypy, strict
 contracts: $(VENV)/stamp  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/stamp .clients/stamp  ## the test suite, with the real clients
+unit: $(VENV)/stamp .clients/stamp .chart/stamp  ## the test suite, with the real clients
 	$(BIN)/python -m pytest -n auto
 
 run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default
@@ -44,5 +49,13 @@ run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default
 bench: $(VENV)/stamp  ## the benchmarks (docs/benchmarks.md says what each prints)
 	$(BIN)/python -m bench
 
+chart: $(VENV)/stamp  ## write the chart's README, schema of settings and copies of grafana/
+	$(BIN)/python deploy/helm/reference.py
+
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock-image: $(VENV)/stamp  ## lock what the image installs anew
+	$(LOCK) pyproject.toml -o deploy/image/requirements.txt
+	$(LOCK) deploy/image/build.in -o deploy/image/build.txt
+
 clean:           ## remove what make made
-	rm -rf $(VENV) .clients .mypy_cache .ruff_cache .hypothesis envmesh-data
+	rm -rf $(VENV) .clients .chart .mypy_cache .ruff_cache .hypothesis envmesh-data
