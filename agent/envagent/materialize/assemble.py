@@ -16,7 +16,7 @@ from envagent.lock.model import pypi_name
 from envagent.materialize import conda_meta, record, venv
 from envagent.materialize.conda_own import has_link_script, write_own
 from envagent.materialize.layout import compiled_path, site_packages
-from envagent.materialize.link import link_files, make_directories, make_links
+from envagent.materialize.link import link_file, make_directories, make_links
 from envagent.materialize.linkers import Linkers, Lot
 from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.overlay import hide
@@ -199,7 +199,5 @@ def _parts(names: list[str], trees: list[Tree] | list[Tree | None]) -> list[Part
 def _mark(draft: Path, ready: Ready, trees: list[Tree], mode: LinkMode) -> None:
     (draft / FOLDER).mkdir()
     for part, tree in zip([*ready.parts, *ready.bytecode], trees, strict=True):
-        manifest = manifest_path(draft, part)
-        link_files(tree.path, manifest.parent, ["manifest"], mode)
-        (manifest.parent / "manifest").rename(manifest)
+        link_file(str(tree.manifest_path), str(manifest_path(draft, part)), mode)
     ready.write(draft)

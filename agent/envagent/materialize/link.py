@@ -45,16 +45,20 @@ def link_files(source: Path, target: Path, paths: Iterable[str], mode: LinkMode,
     for path in paths:
         if path in skip:
             continue
-        here, there = f"{source}/{path}", f"{target}/{path}"
-        if mode in {"hardlink", "overlay"}:
-            try:
-                os.link(here, there)  # thousands: no Path per file
-                continue
-            except OSError as error:
-                if error.errno not in _COPY_INSTEAD:
-                    raise
-        copied += _private(here, there, mode)
+        copied += link_file(f"{source}/{path}", f"{target}/{path}", mode)  # thousands: no Path per file
     return copied
+
+
+def link_file(here: str, there: str, mode: LinkMode) -> bool:
+    """Put one file at another path; whether it had to be copied. OSError passes."""
+    if mode in {"hardlink", "overlay"}:
+        try:
+            os.link(here, there)
+            return False
+        except OSError as error:
+            if error.errno not in _COPY_INSTEAD:
+                raise
+    return _private(here, there, mode)
 
 
 def _private(here: str, there: str, mode: LinkMode) -> bool:

@@ -40,12 +40,12 @@ class Tree:
     key: str
     path: Path
 
-    @property
+    @cached_property
     def files(self) -> Path:
         """The root of what is linked into prefixes."""
         return self.path / "tree"
 
-    @property
+    @cached_property
     def manifest_path(self) -> Path:
         """The file of the manifest."""
         return self.path / "manifest"
@@ -105,7 +105,7 @@ class NodeStore:
     def find(self, key: str) -> Tree | None:
         """The tree, or None. Only meaningful while `in_use` is held, else it may go at any time."""
         path = self._place(key)
-        return Tree(key, path) if path.is_dir() else None
+        return Tree(key, path) if os.path.isdir(path) else None  # noqa: PTH112  # hundreds of them each time
 
     def trees(self) -> Iterator[Tree]:
         """Every published tree."""
@@ -201,7 +201,7 @@ class NodeStore:
         return work, lock
 
     def _place(self, key: str) -> Path:
-        return self.root / "trees" / key[:2] / key
+        return Path(f"{self.root}/trees/{key[:2]}/{key}")
 
     def _discard_unsynced(self) -> None:
         durable = self.journal.names()

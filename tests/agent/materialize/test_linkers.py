@@ -10,6 +10,7 @@ import pytest
 
 from envagent.errors import EnvagentError
 from envagent.materialize import linkers
+from envagent.materialize.link import link_files
 from envagent.materialize.linkers import Linkers, Lot
 
 _FOLDERS = ["a", "a/b", "a/b/c", "d", "d/e"]
@@ -84,3 +85,16 @@ def test_a_process_that_was_killed_is_said_in_words(tmp_path, monkeypatch):
         filling._linkers[0]._process.wait()
         with pytest.raises(EnvagentError, match=r"a process that links files ended \(status -9\)"):
             filling.make_directories(_FOLDERS)
+
+
+def test_a_reflink_copies_no_bytes_and_is_private(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "source/file").write_bytes(b"shared" * 10_000)
+    copied = link_files(tmp_path / "source", tmp_path / "target", ["file"], "reflink")
+    with (tmp_path / "target/file").open("r+b") as file:
+        file.write(b"edited")
+    assert (tmp_path / "source/file").read_bytes() == b"shared" * 10_000
+    assert (tmp_path / "target/file").read_bytes() == b"edited" + b"shared" * 9_999
+    if copied:
+        pytest.skip("this filesystem has no reflinks: the file was copied instead")
