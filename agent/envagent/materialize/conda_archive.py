@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from envagent.materialize.untar import Bounds, Contents
 
-_METADATA = Metadata("info", frozenset({"info/index.json", "info/paths.json", "info/link.json"}))
+_METADATA = Metadata(
+    "info",
+    frozenset({"info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix"}),
+)
 _PARTS = ("info-", "pkg-")
 
 

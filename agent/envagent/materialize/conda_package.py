@@ -7,6 +7,7 @@ not list are not installed, as with every conda client.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+_OLD_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # where has_prefix names none
 
 
 class PathEntry(msgspec.Struct, omit_defaults=True, rename={"path": "_path"}):
@@ -71,7 +73,8 @@ def read_package(contents: Contents, *, stem: str, library: str) -> Package:
     is_python = index.get("noarch") == "python"
     if is_python and not library:
         raise Damaged("it is a noarch Python package, and the environment has no Python")
-    entries = _document(contents, "info/paths.json", _Paths).paths
+    is_old = "info/paths.json" not in contents.documents and "info/files" in contents.documents
+    entries = _old_entries(contents) if is_old else _document(contents, "info/paths.json", _Paths).paths
     for entry in entries:
         _check(entry, contents)
     has_link = is_python and "info/link.json" in contents.documents
@@ -80,6 +83,35 @@ def read_package(contents: Contents, *, stem: str, library: str) -> Package:
     made = [*(f"{BIN}/{point.name}" for point in points), f"conda-meta/{stem}.json"]
     _check_unique([*(place for _, place in installed), *made])
     return Package(index, is_python, installed, points)
+
+
+def _old_entries(contents: Contents) -> list[PathEntry]:
+    """What packages from before paths.json (conda-build 2.1, 2017) say: names, and which files have a placeholder.
+
+    They promise no digest; that of what was unpacked is noted.
+    """
+    prefixes: dict[str, tuple[str, str]] = {}
+    try:
+        for line in contents.documents.get("info/has_prefix", b"").decode().splitlines():
+            words = shlex.split(line)
+            if words:
+                prefixes[words[-1]] = (words[0], words[1]) if len(words) == 3 else (_OLD_PLACEHOLDER, "text")
+        names = [name for line in contents.documents["info/files"].decode().splitlines() if (name := line.strip())]
+    except ValueError as error:
+        raise Damaged(f"its info/files or info/has_prefix is not understood ({error})") from None
+    return [_old_entry(name, contents, *prefixes.get(name, ("", "text"))) for name in names]
+
+
+def _old_entry(name: str, contents: Contents, placeholder: str, mode: str) -> PathEntry:
+    if name in contents.links:
+        return PathEntry(name, "softlink")
+    file = contents.files.get(name)
+    if file is None or mode not in {"text", "binary"}:
+        raise Damaged(f"info/files lists {name}, which is not in the archive, or has a prefix of no known kind")
+    said = PathEntry(name, "hardlink", file.sha256.hex(), None, file.size)
+    if placeholder:
+        said.prefix_placeholder, said.file_mode = placeholder, "binary" if mode == "binary" else "text"
+    return said
 
 
 def _document(contents: Contents, name: str, kind: type[_T]) -> _T:

@@ -104,6 +104,15 @@ _LIES = {
     ),
     "another name": (RawConda(index={"name": "other"}).add("a"), "inside it calls itself other-1.0-0"),
     "no paths": (RawConda(documents={"info/paths.json": b"{}"}), "its info/paths.json is not understood"),
+    "no list of files": (RawConda(documents={"info/paths.json": None}), "it has no info/paths.json"),
+    "an old list of a file that is not there": (
+        RawConda(documents={"info/paths.json": None, "info/files": b"a\n"}),
+        "info/files lists a, which is not in the archive",
+    ),
+    "an old list of prefixes that is not understood": (
+        RawConda(documents={"info/paths.json": None, "info/files": b"a\n", "info/has_prefix": b'"'}).add("a"),
+        "its info/files or info/has_prefix is not understood",
+    ),
     "no JSON": (RawConda(documents={"info/index.json": b"\xff{"}), "its info/index.json is not understood"),
     "a Python package without a Python": (
         RawConda(index={"noarch": "python"}).add("site-packages/x.py"),

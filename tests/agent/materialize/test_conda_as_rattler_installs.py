@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from rattler import PrefixRecord
 from envagent.materialize.prefix import materialize
 from envagent.materialize.verify import verify
 from envagent.store.node import NodeStore
-from fixtures.conda_packages import PLACEHOLDER, File, make_conda, with_command, with_prefixes
+from fixtures.conda_packages import PLACEHOLDER, File, Package, make_conda, with_command, with_prefixes
 from fixtures.conda_plans import by_rattler, conda_plan, foreign, this_python
 from fixtures.locks import real
+from fixtures.raw_conda import RawConda
 
-_SHORT = "/opt/anaconda1anaconda2anaconda3"
+_OLD = "/opt/anaconda1anaconda2anaconda3"
 
 
 def _everything(root: Path) -> dict[str, tuple[object, ...]]:
@@ -92,6 +94,25 @@ async def test_files_links_modes_and_records_are_the_same(tmp_path, files, name,
     await by_rattler(tmp_path / "rattler", tmp_path / "theirs", package, as_if_at=place)
     assert _everything(place) == _everything(tmp_path / "theirs")
     assert _record(place, "shape") == _record(tmp_path / "theirs", "shape")
+    assert verify(place) == []
+
+
+async def test_packages_from_before_paths_json_are_the_same(tmp_path):
+    index = {"build_number": 0, "depends": [], "subdir": "noarch", "license": "x", "timestamp": 0}
+    old = RawConda(form=".tar.bz2", index=index).add("bin/x", f"#!{_OLD}/bin/sh\n".encode(), mode=0o755)
+    old.add("lib/x.so", b"\x7fELF\0" + PLACEHOLDER.encode() + b"/lib\0").add("share/no prefix", _OLD.encode())
+    old.add_special("lib/y.so", tarfile.SYMTYPE, "x.so")
+    old.documents = {
+        "info/paths.json": None,
+        "info/files": b"bin/x\nlib/x.so\nlib/y.so\nshare/no prefix\n",
+        "info/has_prefix": f"bin/x\n{PLACEHOLDER} binary lib/x.so\n".encode(),
+    }
+    package = Package(f"{old.stem}.tar.bz2", old.bytes(), {"name": "raw", "version": "1.0", "build": "0"} | index)
+    place = tmp_path / "env"
+    materialize(conda_plan(tmp_path / "files", package), NodeStore(tmp_path / "store"), place)
+    await by_rattler(tmp_path / "rattler", tmp_path / "theirs", package, as_if_at=place)
+    assert _everything(place) == _everything(tmp_path / "theirs")
+    assert (place / "bin/x").read_text() == f"#!{place}/bin/sh\n"
     assert verify(place) == []
 
 

@@ -14,7 +14,13 @@ _NAMES = [f"p{number}" for number in range(8)]
 
 def _package(name: str, *depends: str) -> CondaPackage:
     return CondaPackage(
-        name=name, version="1", build="0", channel="c", subdir="noarch", url=f"https://x/{name}", depends=depends
+        name=name,
+        version="1",
+        build="0",
+        channel="c",
+        subdir="noarch",
+        url=f"https://conda.example.org/{name}",
+        depends=depends,
     )
 
 
