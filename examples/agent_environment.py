@@ -24,12 +24,12 @@ class Step:
     result: str
 
 
-def steps(room: Path, base: str, project: str) -> Iterator[Step]:
-    """The story of one project's environment. `base` is the proxy's origin."""
+def steps(room: Path, base: str, project: str, *wanted: str) -> Iterator[Step]:
+    """The story of an environment of a project of PyPI and of what else is `wanted`, by the proxy at `base`."""
+    room.mkdir()
     agent = Agent({**os.environ, "ENVAGENT_DATA": str(room / "agent"), "ENVAGENT_PROXY": base})
     lock, env = str(room / "lock.json"), str(room / "env")
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    seconds, _ = agent.timed("lock", "--pypi", project, "--python", python, "-o", lock)
+    seconds, _ = agent.timed("lock", "--pypi", project, *wanted, "-o", lock)
     count = len(json.loads(Path(lock).read_bytes())["environments"]["default"]["targets"][0]["packages"])
     yield Step("lock, through the proxy", seconds, f"{count} packages, every byte named")
     for name, prefix in (("materialize, cold", env), ("again", env), ("another, from the store", f"{env}2")):

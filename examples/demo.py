@@ -113,16 +113,19 @@ def run(room: Path) -> list[Row]:
     return rows
 
 
-async def conda(room: Path, console: Console) -> list[Row]:
-    """Environments on three machines that know nothing of each other: proxy cold, warm, and cut off."""
+async def conda(room: Path, console: Console) -> tuple[list[Row], list[Step]]:
+    """Environments on three machines that know nothing of each other: proxy cold, warm, and cut off.
+
+    Then one by the agent, with a package of PyPI in it.
+    """
     with proxy(room / "data-forge") as base:
         if await is_reachable(base, CONDA_FORGE, room / "probe"):
-            return await conda_rows(room, CONDA_FORGE)
+            return await conda_rows(room, CONDA_FORGE), await mixed(room, CONDA_FORGE)
     console.print("conda-forge cannot be reached from here: a channel of real packages on this machine stands in.")
     async with stand_in() as channel:
-        rows = await conda_rows(room, channel)
+        rows, found = await conda_rows(room, channel), await mixed(room, channel)
     await asyncio.sleep(0.2)  # py-rattler's runtime closes down; an interpreter that ends under it can crash
-    return rows
+    return rows, found
 
 
 async def conda_rows(room: Path, channel: Channel) -> list[Row]:
@@ -135,6 +138,16 @@ async def conda_rows(room: Path, channel: Channel) -> list[Row]:
             await create(base, channel, room / f"machine-{phase}")
             rows.append(row("py-rattler", phase, began, before, await asyncio.to_thread(stats, base)))
     return rows
+
+
+async def mixed(room: Path, channel: Channel) -> list[Step]:
+    """Conda's Python, and a package of PyPI beside Conda's own; nothing where the stand-in has no Python."""
+    if not channel.proof:
+        return []
+    specs = [word for spec in channel.specs for word in ("--conda", spec)]
+    with proxy(room / "data-mixed", **{channel.variable: channel.url}) as base:
+        words = (room / "mixed", base, "idna", "--channel", channel.name, *specs)
+        return await asyncio.to_thread(lambda: list(steps(*words)))
 
 
 def show(title: str, rows: list[Row], console: Console) -> None:
@@ -164,9 +177,14 @@ def main(room: Path) -> None:
     """All of it."""
     console = Console()
     show(f"{PROJECT} and its dependencies, through envproxy", run(room), console)
-    show("a Conda environment, through envproxy", asyncio.run(conda(room, console)), console)
+    rows, both = asyncio.run(conda(room, console))
+    show("a Conda environment, through envproxy", rows, console)
     with proxy(room / "data-agent") as base:
-        show_steps(f"{PROJECT}, by the agent", list(steps(room, base, PROJECT)), console)
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        found = list(steps(room / "project", base, PROJECT, "--python", python))
+    show_steps(f"{PROJECT}, by the agent", found, console)
+    if both:
+        show_steps("Conda and PyPI in one prefix, by the agent", both, console)
     console.print("Warm installs fetched nothing from upstream; the cut-off ones ran with no upstream at all.")
 
 
