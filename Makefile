@@ -12,7 +12,7 @@ help:            ## list the targets
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[test,bench]'
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[test]'
 	@touch $@
 
 # Only made with the environment of the tests, not for it: the clients install for whatever Python they are told.
