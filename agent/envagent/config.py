@@ -8,6 +8,7 @@ Secrets are named by reference only (env:NAME or file:PATH), and have no flag.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
 
+_LABEL = re.compile(r"[A-Za-z0-9._-]{0,64}")
 LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 
 
@@ -28,7 +30,9 @@ LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 class Config:
     """`proxy` is the origin of an envproxy, "" for none, and `proxy_token` what it wants to see.
 
-    `proxy_fallback` allows upstream URLs beside it.
+    `proxy_fallback` allows upstream URLs beside it. The rest is of `envagent serve` as a node of the swarm: `zone`
+    and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per second for peers, bytes of
+    artifacts and of free disk, where 0 is no bound.
     """
 
     data: Path
@@ -37,6 +41,12 @@ class Config:
     link_mode: str = "hardlink"
     bytecode: bool = True
     proxy_token: str = field(default="", repr=False)
+    zone: str = ""
+    tenant: str = ""
+    upload_rate: int = 0
+    artifacts_limit: int = 0
+    min_free: int = 0
+    swarm_secret: str = field(default="", repr=False)
 
     @property
     def store(self) -> Path:
@@ -47,6 +57,16 @@ class Config:
     def artifacts(self) -> Path:
         """Verified downloads, by sha256."""
         return self.data / "artifacts"
+
+    @property
+    def swarm(self) -> Path:
+        """What a node of the swarm keeps: its name, artifacts on their way, events."""
+        return self.data / "swarm"
+
+    @property
+    def swarm_events(self) -> Path:
+        """The log of what became of each piece."""
+        return self.swarm / "events.jsonl"
 
     @property
     def environments(self) -> Path:
@@ -131,6 +151,21 @@ def _secret(written: _Written) -> str:
         raise UsageError(f"{written.where} {error.rule}", hint=error.hint) from None
 
 
+def _label(written: _Written) -> str:
+    if not isinstance(written.value, str) or not _LABEL.fullmatch(written.value):
+        raise UsageError(f"{written.where} cannot be {written.value!r}", hint="letters, digits, '.', '_' and '-'")
+    return written.value
+
+
+def _size(written: _Written) -> int:
+    from envproxy.kinds import BadValueError, size  # noqa: PLC0415  # few are set
+
+    try:
+        return size(written.value)
+    except BadValueError as error:
+        raise UsageError(f"{written.where} {error.rule}", hint=error.hint) from None
+
+
 def _switch(written: _Written) -> bool:
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if isinstance(written.value, bool):
@@ -153,4 +188,10 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "proxy-fallback": _switch,
     "link-mode": _link_mode,
     "bytecode": _switch,
+    "zone": _label,
+    "tenant": _label,
+    "swarm-secret": _secret,
+    "upload-rate": _size,
+    "artifacts-limit": _size,
+    "min-free": _size,
 }

@@ -205,9 +205,49 @@ COMMANDS = (
         "serve:run",
         "run the daemon in the foreground",
         "`materialize` and `run` hand their work to the daemon of their data directory, if there is one. It prints "
-        "where it serves once it answers; SIGTERM and Ctrl-C let running work finish. docs/daemon.md has its API.",
-        (Argument("show status and events to this machine, too (loopback)", "--listen", "HOST:PORT"), *_PLACE),
-        (("envagent serve --listen 127.0.0.1:8418", "a daemon that can be watched"),),
+        "where it serves once it answers; SIGTERM and Ctrl-C let running work finish. docs/daemon.md has its API. "
+        "With a proxy and an address it is a node of the swarm, too: it takes pieces of artifacts from its peers and "
+        "gives them on, and clients of this machine find the faces of the proxy there (docs/swarm.md).",
+        (
+            Argument(
+                "show status and events to this machine, too (loopback, unless there is a proxy)",
+                "--listen",
+                "HOST:PORT",
+            ),
+            Argument("an envproxy, to be a node of its swarm", "--proxy", "URL"),
+            Argument("where this machine is: peers of the same zone come first", "--zone", "ZONE"),
+            Argument("whose this machine is (default: what its secret says)", "--tenant", "TENANT"),
+            *_PLACE,
+        ),
+        (
+            ("envagent serve --listen 127.0.0.1:8418", "a daemon that can be watched"),
+            ("envagent serve --proxy http://proxy.example.org:8417 --listen 0.0.0.0:8418", "a node of the swarm"),
+        ),
+    ),
+    Command(
+        "status",
+        "swarm:status",
+        "show what the node of this data directory holds, and what moves",
+        "Of the daemon that serves the data directory, which must be a node of a swarm.",
+        (_JSON, *_PLACE),
+        (("envagent status", "is it fetching, and from whom?"),),
+    ),
+    Command(
+        "peers",
+        "swarm:peers",
+        "show the peers that this node knows",
+        "Those that its directory named lately: what was taken from each, and how they behaved.",
+        (_JSON, *_PLACE),
+        (("envagent peers", "does anybody misbehave?"),),
+    ),
+    Command(
+        "trace",
+        "swarm:trace",
+        "show where each piece of an artifact came from, and who took it",
+        "From the log of events of this node, which keeps the last of them; no daemon is needed. ARTIFACT is the "
+        "beginning of a SHA-256.",
+        (Argument("the beginning of a SHA-256", metavar="ARTIFACT"), _JSON, *_PLACE),
+        (("envagent trace 3f1a", "who had it?"),),
     ),
     Command(
         "verify",

@@ -1,14 +1,17 @@
-"""`envagent serve`: the daemon, in the foreground."""
+"""`envagent serve`: the daemon, in the foreground; with a proxy and an address also a node of its swarm."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import socket
 import sys
+from contextlib import AsyncExitStack
 from time import time
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from envagent.config import config_of
@@ -19,43 +22,85 @@ from envagent.places import SOCKET
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from socket import socket
+
+    from aiohttp.typedefs import Handler
 
     from envagent.config import Config
+    from envagent.peers.node import Node
 
 _LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
+_BACKLOG = 1024
+_DRAIN_S = 5.0
 
 
 def run(args: Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     config = config_of(args)
-    address = _address(args.listen)
+    address = _address(args.listen, anywhere=bool(config.proxy))
     with listening(config.data) as bound:
         asyncio.run(_serve(config, bound, address))
     return 0
 
 
-async def _serve(config: Config, bound: socket, address: tuple[str, int] | None) -> None:
-    python = ".".join(map(str, sys.version_info[:3]))
-    daemon = Daemon(config, os.environ, clock=time, python=python)
-    runner = web.AppRunner(daemon.application(), access_log=None)
-    await runner.setup()
-    watching = web.AppRunner(daemon.watching(), access_log=None)
-    await watching.setup()
-    try:
+async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] | None) -> None:
+    async with AsyncExitStack() as stack:
+        node = await _node(config, stack, address) if address and config.proxy else None
+        python = ".".join(map(str, sys.version_info[:3]))
+        daemon = Daemon(config, os.environ, clock=time, python=python, faces=node.faces if node else "")
+        orders = daemon.application()
+        if node:
+            orders.router.add_get("/swarm", _status_of(node))
+        runner = await _running(orders, stack)
         await web.SockSite(runner, bound).start()
-        if address:
+        if node:
+            await _serve_node(node, daemon, stack)
+        watching = await _running(daemon.watching(), stack)
+        if address and not node:
             await web.TCPSite(watching, *address).start()
-        _announce(config, watching)
+        _announce(config, watching, node)
         await _until_told_to_stop()
-    finally:
-        await watching.cleanup()
-        await runner.cleanup()
 
 
-def _announce(config: Config, watching: web.AppRunner) -> None:
+async def _node(config: Config, stack: AsyncExitStack, address: tuple[str, int]) -> Node:
+    """The node of the swarm, with its port. Raises SourceUnreachable; OSError passes."""
+    from envagent.peers.node import Node, origins_of  # noqa: PLC0415  # the engine is large
+
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = stack.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
+    return Node(config, listener, await origins_of(config))
+
+
+async def _serve_node(node: Node, daemon: Daemon, stack: AsyncExitStack) -> None:
+    from envproxy.connection import Runner  # noqa: PLC0415  # as above
+
+    app = await asyncio.to_thread(node.application)
+    daemon.add_to(app)
+    runner = Runner(app, shutdown_timeout=_DRAIN_S)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    await web.SockSite(runner, node.listener, backlog=_BACKLOG).start()
+
+
+async def _running(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    return runner
+
+
+def _status_of(node: Node) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        status = await asyncio.to_thread(node.status)
+        return web.Response(body=msgspec.json.encode(status), content_type="application/json")
+
+    return answer
+
+
+def _announce(config: Config, watching: web.AppRunner, node: Node | None) -> None:
     """Where it serves: who started it waits for the first line."""
     sys.stdout.write(f"serving {config.data / SOCKET}\n")
+    if node:
+        sys.stdout.write(f"node {node.identity.node} of the swarm of {config.proxy} on {node.faces}\n")
     sys.stdout.writelines(f"watch it on http://{address[0]}:{address[1]}/status\n" for address in watching.addresses)
     sys.stdout.flush()
 
@@ -67,11 +112,11 @@ async def _until_told_to_stop() -> None:
     await told.wait()
 
 
-def _address(text: str | None) -> tuple[str, int] | None:
-    """Host and port of loopback. Raises UsageError."""
+def _address(text: str | None, *, anywhere: bool) -> tuple[str, int] | None:
+    """Host and port, of loopback unless `anywhere` will do. Raises UsageError."""
     if text is None:
         return None
     host, _, port = text.rpartition(":")
-    if host not in _LOOPBACK or not port.isdigit():
+    if (host not in _LOOPBACK and not (anywhere and host)) or not port.isdigit():
         raise UsageError(f"--listen {text!r} is no address of loopback", hint="such as 127.0.0.1:8418")
     return host.strip("[]"), int(port)

@@ -68,6 +68,22 @@ def handed_over(order: Order, config: Config, console: Console) -> Made | None:
     raise DaemonFailed(f"the daemon of {config.data} ended in the middle of its work", hint="run the command again")
 
 
+def asked(config: Config, path: str) -> bytes | None:
+    """What the daemon of the data directory answers for a path; None where there is no daemon, or no such path."""
+    made = connected(config.data) if config.data.is_dir() else None
+    if made is None:
+        return None
+    connection = _Connection(made)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read() if answer.status == 200 else None
+    except (OSError, HTTPException) as error:
+        raise DaemonFailed(f"the daemon of {config.data} failed: {error}", hint="run the command again") from error
+    finally:
+        connection.close()
+
+
 def _show(event: News, console: Console) -> None:
     match event:
         case Missing():

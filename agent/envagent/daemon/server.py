@@ -8,6 +8,7 @@ next one who asks finds the environment. Who may connect is decided by the socke
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from contextlib import contextmanager
 from time import perf_counter
@@ -73,12 +74,22 @@ class _Teller(Report):
 
 
 class Daemon:
-    """One data directory's daemon. `clock` is in seconds since the epoch, `python` as for `App`."""
+    """One data directory's daemon. `clock` is in seconds since the epoch, `python` as for `App`.
+
+    `faces` is where the node of the swarm in this process stands in for the proxy, "" where there is none.
+    """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], *, clock: Callable[[], float], python: str
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        *,
+        clock: Callable[[], float],
+        python: str,
+        faces: str = "",
     ) -> None:
         self._config = config
+        self._faces = faces
         self._environ = environ
         self._python = python
         self._since = clock()
@@ -96,10 +107,14 @@ class Daemon:
     def watching(self) -> web.Application:
         """What any process on the machine may see: no orders."""
         app = web.Application(client_max_size=_MAX_ORDER_BYTES)
+        self.add_to(app)
+        return app
+
+    def add_to(self, app: web.Application) -> None:
+        """Let another application show what `watching` shows."""
         app.on_shutdown.append(self._end_events)
         app.router.add_get("/status", self._status)
         app.router.add_get("/events", self._events)
-        return app
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -189,6 +204,8 @@ class Daemon:
     def _app(self, asked: Asked, tell: Callable[[Event], object]) -> App:
         teller = _Teller(tell)
         config = configured(asked, self._config)
+        if self._faces and config.proxy == self._config.proxy:  # the swarm stands before the proxy
+            config = dataclasses.replace(config, proxy=self._faces, proxy_token="")
         return App(
             config, self._environ, perf_counter, downloads=teller, progress=teller.progress, python=self._python
         )

@@ -61,6 +61,11 @@ class Artifacts:
         except FileNotFoundError:
             return path if self._is_right_after_all(sha256) and path.stat().st_size == size else None
 
+    def locate(self, sha256: str) -> Path | None:
+        """The artifact of that digest, whatever its size, or None."""
+        path = self._place(sha256)
+        return path if path.exists() or self._is_right_after_all(sha256) else None
+
     def touch(self, sha256: str) -> None:
         """It is used now: what was not used for longest is removed first."""
         with suppress(OSError):  # of another user, or on a disk that is read-only: there is no gc for those
@@ -85,6 +90,10 @@ class Artifacts:
             return path
         return arrival
 
+    def adopt(self, path: Path, sha256: str) -> Path:
+        """Give a file on the same disk its place; the caller has compared its bytes with the digest."""
+        return self._admit(path, sha256)
+
     def settle(self, names: Collection[str] = ()) -> None:
         """Make durable what this object added, and `names` that are here: one syncfs(2), which may take seconds."""
         fresh = self._fresh.union(names) - self._journal.names()
@@ -100,12 +109,17 @@ class Artifacts:
 
         The caller holds off whoever reads artifacts: the lock of the node store is for both.
         """
+        chosen = self.evict(budget)
+        leftovers = self.sweep()
+        return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
+
+    def evict(self, budget: int) -> list[Held]:
+        """Remove artifacts beyond `budget` bytes, the longest unused first; which ones (blocking). As `collect`."""
         chosen = choose(self.held(), set(), budget=budget)
         for gone in chosen:
             self._place(gone.key).unlink()
         self._journal.keep({path.name for path in self._files()})
-        leftovers = self.sweep()
-        return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
+        return chosen
 
     def sweep(self) -> list[int]:
         """Remove downloads that nobody is at, and what nobody vouches for; their sizes in bytes (blocking)."""

@@ -8,15 +8,14 @@ connection then, so that a client sees truncation, never poison.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from aiohttp import web
 
-from .download import Download
 from .ranges import Span, Unsatisfiable, requested
 
 _SMALL_BYTES = 64 * 1024  # below this one read and one write beat the set-up of sendfile
@@ -66,7 +65,17 @@ async def send_bytes(request: web.Request, data: bytes, what: Representation) ->
     return response
 
 
-async def send_download(request: web.Request, download: Download, what: Representation) -> web.StreamResponse:
+class Arriving(Protocol):
+    """An artifact that can be read while it comes, as a `Download` can."""
+
+    async def opened(self) -> int | None:
+        """See `Download.opened`."""
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """See `Download.chunks`."""
+
+
+async def send_download(request: web.Request, download: Arriving, what: Representation) -> web.StreamResponse:
     """Send an artifact that is still arriving. Raises `EnvproxyError`, possibly after some bytes were sent."""
     total = await download.opened()
     answer = _head(request, what, total=total)

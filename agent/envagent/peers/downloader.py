@@ -1,0 +1,347 @@
+"""One artifact on its way to this node: what the directory leases is taken from the proxy, the rest from peers.
+
+Each turn tells the directory what is here and what is moving, and starts what it gives; a piece that lands ends the
+turn, for others wait to hear of it. Without the directory the download goes on with the peers that are known, and
+takes single pieces from the proxy after a random pause. Readers get verified bytes in order while the rest arrives,
+but not the last HOLD_BYTES of what they asked for before the digest of the whole matched: whoever has a complete file
+has a verified one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envagent.peers.choose import rarest_first
+from envproxy.engine.download import HOLD_BYTES
+from envproxy.engine.flights import uninterrupted
+from envproxy.errors import DigestMismatch, EnvproxyError, StorageFull, UpstreamError
+from envproxy.swarm import bitmap
+from envproxy.swarm.layout import Layout
+from envproxy.swarm.messages import Want
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from pathlib import Path
+
+    from envagent.peers.holding import Holding
+    from envagent.peers.inventory import Inventory
+    from envagent.peers.membership import Membership, Publicity
+    from envagent.peers.pieces import Pieces
+    from envagent.peers.wire import Wire
+    from envproxy.swarm.messages import Given
+
+PIECES_AT_ONCE = 4
+WAIT_S = 1.0  # for news, in the directory
+PATIENCE_S = 60.0  # without a single piece, while the directory does not answer
+PAUSES_S = (0.2, 2.0)  # the shortest and the longest before the proxy is asked without a lease
+READ_BYTES = 1 << 18
+MOST_WRONG = 3  # pieces of the proxy itself that are not what it says they are
+_DIGEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An artifact: its digest, its path on the proxy's faces, and its size if somebody told it."""
+
+    sha256: str
+    path: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a download works with; `clock` is monotonic, in seconds."""
+
+    wire: Wire
+    membership: Membership
+    publicity: Publicity
+    inventory: Inventory
+    pieces: Pieces
+    random: random.Random
+    clock: Callable[[], float]
+
+
+class Download:
+    """See the module. `run()` does the work; `opened()` and `chunks()` serve any number of readers."""
+
+    def __init__(self, wanted: Wanted, around: Surroundings) -> None:
+        self.wanted = wanted
+        self.holding: Holding | None = None
+        self.path: Path | None = None  # once it is whole and verified
+        self._around = around
+        self._hashes: list[str] = []
+        self._moving: dict[int, asyncio.Task[None]] = {}
+        self._wrong = 0
+        self._proxy_fails = False
+        self._failure: EnvproxyError | None = None
+        self._refused: OSError | None = None
+        self._error: EnvproxyError | None = None
+        self._landed = asyncio.Event()
+        self._news = asyncio.Event()
+        self._last_news = around.clock()
+
+    # --- readers -----------------------------------------------------------------------------------------
+
+    @property
+    def moving(self) -> list[int]:
+        """The pieces under way."""
+        return sorted(self._moving)
+
+    async def opened(self) -> int | None:
+        """Wait until the size in bytes is known. Raises what went wrong."""
+        while self.holding is None:
+            self._raise_error()
+            await self._news.wait()
+        return self.holding.layout.size
+
+    async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Bytes [start, stop), which lie in what `opened` told. Raises as `run`, possibly after some bytes."""
+        await self.opened()
+        assert self.holding is not None
+        end = self.holding.layout.size if stop is None else stop
+        fd = self.holding.duplicate()
+        if fd is None:
+            fd = await asyncio.to_thread(os.open, await self.whole(), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            position = start
+            while position < end:
+                shown = self._shown(end)
+                if position < shown:
+                    count = min(shown - position, READ_BYTES)
+                    chunk = await uninterrupted(asyncio.to_thread(os.pread, fd, count, position))
+                    position += len(chunk)
+                    yield chunk
+                else:
+                    self._raise_error()
+                    await self._news.wait()
+            await self._done()
+        finally:
+            os.close(fd)
+
+    async def whole(self) -> Path:
+        """Wait for the end; where the artifact is. Raises as `run`."""
+        await self._done()
+        assert self.path is not None
+        return self.path
+
+    async def _done(self) -> None:
+        while self.path is None:
+            self._raise_error()
+            await self._news.wait()
+
+    def _shown(self, end: int) -> int:
+        assert self.holding is not None
+        return end if self.path is not None else min(self.holding.leading, end - HOLD_BYTES)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    # --- the work ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Bring the artifact. Raises EnvproxyError; readers get the same error. OSError passes, as one to them."""
+        try:
+            while self.holding is None or not self.holding.is_whole:
+                await self._turn()
+            await self._complete(self.holding)
+        except EnvproxyError as error:
+            self._error = error
+            raise
+        except BaseException:
+            self._error = UpstreamError(f"the download of {self.wanted.sha256} was stopped", cause="connect")
+            raise
+        finally:
+            await self._stop()
+            self._tell()
+
+    async def _turn(self) -> None:
+        """Ask the directory once, and start what it gives; if a piece lands meanwhile, ask anew with that."""
+        self._landed.clear()
+        self._check()
+        try:
+            given = await self._unless_landed(self._ask())
+        except UpstreamError as error:
+            await self._without_directory(error)
+            return
+        if given is None:
+            return
+        if given.again:
+            await self._around.membership.obey(given.again)
+        elif given.size is not None:
+            await self._begin(given.size, private=given.private)
+            self._learn(given)
+            self._start_given(given)
+        if len(self._moving) >= PIECES_AT_ONCE:
+            await self._landed.wait()
+        elif self._proxy_fails:
+            await self._landed_or(self._around.random.uniform(*PAUSES_S))
+            self._proxy_fails = False
+
+    def _check(self) -> None:
+        """Raise what makes it vain to go on."""
+        if self._refused is not None:
+            raise StorageFull(f"{self.wanted.sha256} cannot be written: {self._refused.strerror}") from self._refused
+        if self._wrong >= MOST_WRONG:
+            raise DigestMismatch(f"the proxy sends other pieces of {self.wanted.sha256} than it says")
+        if self._failure is not None and not self._moving and self._is_late:
+            raise self._failure
+
+    @property
+    def _is_late(self) -> bool:
+        return self._around.clock() - self._last_news > PATIENCE_S
+
+    async def _ask(self) -> Given:
+        around, holding = self._around, self.holding
+        await around.membership.join()
+        identity = around.membership.identity
+        return await around.wire.want(
+            Want(
+                node=identity.node,
+                epoch=identity.epoch,
+                directory=around.membership.directory,
+                sha256=self.wanted.sha256,
+                path=self.wanted.path,
+                held=bitmap.to_bytes(holding.verified) if holding else b"",
+                moving=bitmap.to_bytes(sum(1 << index for index in self._moving)),
+                count=PIECES_AT_ONCE - len(self._moving),
+                hashes=len(self._hashes),
+                avoid=around.pieces.avoided(self.wanted.sha256, around.membership.known),
+                wait_s=WAIT_S,
+            )
+        )
+
+    async def _unless_landed(self, asking: Coroutine[None, None, Given]) -> Given | None:
+        """What is answered; None if a piece lands before, which makes the question out of date."""
+        question = asyncio.create_task(asking)
+        landing = asyncio.create_task(self._landed.wait())
+        try:
+            await asyncio.wait({question, landing}, return_when=asyncio.FIRST_COMPLETED)
+            return question.result() if question.done() else None
+        finally:
+            for task in (question, landing):
+                task.cancel()
+            await asyncio.gather(question, landing, return_exceptions=True)
+
+    async def _begin(self, size: int, *, private: bool) -> None:
+        if self.holding is None:
+            await asyncio.to_thread(self._around.publicity.learn, self.wanted.sha256, private=private)
+            self.holding = await self._around.inventory.begin(self.wanted.sha256, Layout.of(size))
+            self._tell()
+
+    def _learn(self, given: Given) -> None:
+        """Take the hashes that are new; an answer to an older question may repeat some."""
+        digests = [given.hashes[at : at + _DIGEST].hex() for at in range(0, len(given.hashes), _DIGEST)]
+        if given.hashes_from <= len(self._hashes):
+            self._hashes += digests[len(self._hashes) - given.hashes_from :]
+
+    def _start_given(self, given: Given) -> None:
+        assert self.holding is not None
+        self._around.membership.meet(given.offers)
+        for index in given.leases:
+            self._start(index, self._from_proxy(self.holding, index))
+        for offer in given.offers:
+            work = self._around.pieces.from_peers
+            self._start(offer.piece, work(self.holding, offer.piece, self._hash(offer.piece), offer.peers))
+
+    def _hash(self, index: int) -> str:
+        """The digest of a piece, "" while it is not known: then no bytes have it."""
+        return self._hashes[index] if index < len(self._hashes) else ""
+
+    def _start(self, index: int, work: Coroutine[None, None, bool]) -> None:
+        if index in self._moving or (self.holding and self.holding.verified >> index & 1):
+            work.close()
+            return
+
+        async def moved() -> None:
+            try:
+                if await work:
+                    self._last_news, self._failure = self._around.clock(), None
+            except OSError as error:
+                self._refused = error
+            finally:
+                del self._moving[index]
+                self._landed.set()
+                self._tell()
+
+        self._moving[index] = asyncio.create_task(moved(), name=f"piece:{index}")
+
+    async def _from_proxy(self, holding: Holding, index: int) -> bool:
+        """A leased piece; if the proxy fails, the directory leases it again, to this agent or another."""
+        try:
+            is_here = await self._around.pieces.from_proxy(holding, index, self._hash(index))
+        except EnvproxyError as error:
+            self._proxy_fails, self._failure = True, error
+            return False
+        self._wrong += not is_here
+        return is_here
+
+    async def _complete(self, holding: Holding) -> None:
+        path = await self._around.inventory.finish(holding)
+        if path is None:
+            raise DigestMismatch(
+                f"the pieces of {self.wanted.sha256} are what the proxy says, but the whole is not",
+                hint="the file was changed upstream or on the way; nothing of it was kept",
+            )
+        self.path = path
+        self._around.membership.announce_soon()
+
+    async def _stop(self) -> None:
+        tasks = list(self._moving.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.holding is not None and self.path is None and self._around.inventory.holding(self.wanted.sha256):
+            await self._around.inventory.set_aside(self.holding)
+
+    # --- the directory is lost -----------------------------------------------------------------------------
+
+    async def _without_directory(self, error: UpstreamError) -> None:
+        """Go on with known peers; take what nobody has from the proxy, one piece after a random pause."""
+        around = self._around
+        self._failure = error
+        if self.holding is not None and len(self._moving) < PIECES_AT_ONCE:
+            await self._start_known(self.holding)
+        await self._landed_or(around.random.uniform(*PAUSES_S))
+        if self.holding is not None and not self._moving and (index := self._any_missing(self.holding)) is not None:
+            around.pieces.counts.back_to_source += 1
+            self._start(index, self._from_proxy(self.holding, index))
+
+    async def _start_known(self, holding: Holding) -> None:
+        """Start pieces that known peers have, the rarest first."""
+        around, missing = self._around, self._missing(holding)
+        peers = list(around.membership.known.values())
+        answers = await asyncio.gather(*(around.wire.have(peer, holding.sha256) for peer in peers))
+        having = {
+            peer.node: set(bitmap.pieces(bitmap.from_bytes(answer.held)))
+            for peer, answer in zip(peers, answers, strict=True)
+            if answer is not None and answer.size == holding.layout.size
+        }
+        shuffled = around.random.sample(range(holding.layout.count), holding.layout.count)
+        for index in rarest_first(missing, having.values(), shuffled)[: PIECES_AT_ONCE - len(self._moving)]:
+            givers = [peer for peer in peers if index in having.get(peer.node, ())]
+            around.random.shuffle(givers)
+            self._start(index, around.pieces.from_peers(holding, index, self._hash(index), givers))
+
+    def _missing(self, holding: Holding) -> list[int]:
+        """The pieces that could be verified and are neither here nor moving."""
+        absent = bitmap.pieces(holding.layout.all & ~holding.verified)
+        return [index for index in absent if index < len(self._hashes) and index not in self._moving]
+
+    def _any_missing(self, holding: Holding) -> int | None:
+        missing = self._missing(holding)
+        return self._around.random.choice(missing) if missing else None
+
+    async def _landed_or(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._landed.wait()

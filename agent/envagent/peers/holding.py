@@ -1,0 +1,132 @@
+"""An artifact of which some pieces are here: its bytes in a file with holes, and one mark for each verified piece.
+
+    folder/<sha256>/bytes     the artifact; whatever has no mark may be anything
+    folder/<sha256>/marks     size, piece size and boot, then one byte for each piece: 1 once it is written and right
+
+Invariant: a mark is set after the piece's SHA-256 matched and after its bytes were written, so a process that is
+killed at any moment leaves nothing unverified that looks verified. A machine that goes down may lose bytes whose mark
+it kept, so marks of another boot count for nothing. Everything here blocks: callers use threads. Nothing in here is
+visible to installers: `finish` checks the digest of the whole and gives the file away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+from envproxy.swarm.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_HEAD = struct.Struct(">QI36s")
+_READ_BYTES = 1 << 20
+
+
+class Holding:
+    """One artifact that is not whole. `boot` tells one run of the machine from the next."""
+
+    def __init__(self, folder: Path, sha256: str, layout: Layout, boot: str) -> None:
+        self.sha256 = sha256
+        self.layout = layout
+        self._place = folder / sha256
+        self._place.mkdir(parents=True, exist_ok=True)
+        self._bytes = os.open(self._place / "bytes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._marks = os.open(self._place / "marks", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._growing = threading.Lock()
+        self._whole = hashlib.sha256()
+        self._grown = 0
+        self._verified = self._resume(_HEAD.pack(layout.size, layout.piece_bytes, boot.encode()))
+        self._grow()
+
+    @property
+    def verified(self) -> int:
+        """The set (`swarm.bitmap`) of the pieces that are here, written and right."""
+        return self._verified
+
+    @property
+    def leading(self) -> int:
+        """How many bytes from the first one on are here without a gap."""
+        return min(self.layout.size, self._grown * self.layout.piece_bytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every piece is here; that the whole has its digest is for `finish` to say."""
+        return self._verified == self.layout.all
+
+    def add(self, index: int, data: bytes | bytearray | memoryview, sha256: str) -> bool:
+        """Keep a piece if it has that digest; whether it has. OSError passes."""
+        start, stop = self.layout.span(index)
+        if len(data) != stop - start or hashlib.sha256(data).hexdigest() != sha256:
+            return False
+        view, position = memoryview(data), start
+        while view:
+            count = os.pwrite(self._bytes, view, position)
+            view, position = view[count:], position + count
+        os.pwrite(self._marks, b"\1", _HEAD.size + index)
+        with self._growing:
+            self._verified |= 1 << index
+            self._grow()
+        return True
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes [start, stop), which lie in verified pieces."""
+        return os.pread(self._bytes, stop - start, start)
+
+    def duplicate(self) -> int | None:
+        """A descriptor of the bytes, the caller's to close; None after `close`."""
+        with self._growing:
+            return None if self._bytes < 0 else os.dup(self._bytes)
+
+    def finish(self) -> Path | None:
+        """The file with all bytes, to be renamed to its place, if the whole has its digest; None if it has not.
+
+        Either way `discard` comes next.
+        """
+        assert self.is_whole, "some pieces are missing"
+        return self._place / "bytes" if self._whole.hexdigest() == self.sha256 else None
+
+    def discard(self) -> None:
+        """Let go and leave nothing."""
+        self.close()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go; what is verified stays for the next time."""
+        with self._growing:
+            for fd in (self._bytes, self._marks):
+                if fd >= 0:
+                    os.close(fd)
+            self._bytes = self._marks = -1
+
+    def _resume(self, head: bytes) -> int:
+        """The pieces of an earlier run, if it was cut in the same way and since the machine started."""
+        if os.pread(self._marks, _HEAD.size, 0) != head:
+            os.ftruncate(self._marks, 0)
+            os.ftruncate(self._bytes, 0)
+            os.ftruncate(self._bytes, self.layout.size)
+            os.pwrite(self._marks, head + bytes(self.layout.count), 0)
+        marks = os.pread(self._marks, self.layout.count, _HEAD.size)
+        return sum(1 << index for index, mark in enumerate(marks) if mark == 1)
+
+    def _grow(self) -> None:
+        """Hash what follows without a gap on what was hashed before."""
+        while self._verified >> self._grown & 1:
+            start, stop = self.layout.span(self._grown)
+            for position in range(start, stop, _READ_BYTES):
+                self._whole.update(self.read(position, min(stop, position + _READ_BYTES)))
+            self._grown += 1
+
+
+def leftovers(folder: Path) -> Iterator[tuple[str, Layout]]:
+    """What earlier runs left in the folder: digests, and how they were cut."""
+    for place in sorted(folder.iterdir()):
+        head = (place / "marks").read_bytes()[: _HEAD.size] if (place / "marks").is_file() else b""
+        if len(head) == _HEAD.size:
+            size, piece_bytes, _ = _HEAD.unpack(head)
+            yield place.name, Layout(size, piece_bytes)

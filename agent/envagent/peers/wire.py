@@ -1,0 +1,177 @@
+"""HTTP as the swarm speaks it: msgpack messages to the directory, pieces from the proxy and from peers.
+
+Timeouts are on progress: a peer that sends nothing for PEER_SILENCE_S is left for another, however much it sent
+before. What the network does wrong becomes an error of `envproxy.errors`. Nothing is retried or decided here.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from envproxy import __version__
+from envproxy.engine.failures import NETWORK, translated
+from envproxy.engine.freshness import retry_after
+from envproxy.errors import BadUpstreamBody, EnvproxyError, NoSuchThing, PolicyRefused, Unauthorized, UpstreamError
+from envproxy.swarm.messages import (
+    MEDIA_TYPE,
+    NODE_HEADER,
+    TICKET_HEADER,
+    Beat,
+    Beaten,
+    Given,
+    Have,
+    Hello,
+    Message,
+    Report,
+    Want,
+    Welcome,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from envproxy.swarm.messages import Peer
+
+CONNECT_S = 1.0
+PEER_SILENCE_S = 2.0
+PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
+_ROOT = "/swarm/v1"
+
+M = TypeVar("M", bound=Message)
+
+
+class Wire:
+    """Connections of one agent for the time of a block. `proxy` is an origin, `secret` says of which tenant it is."""
+
+    def __init__(self, node: str, proxy: str, secret: str) -> None:
+        self._node = node
+        self._proxy = proxy.rstrip("/")
+        self._bearer = {"Authorization": f"Bearer {secret}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            headers={"User-Agent": f"envagent/{__version__}", NODE_HEADER: self._node},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=1 << 18,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    # --- the directory; everything raises UpstreamError, NoSuchThing, PolicyRefused, Unauthorized ------------
+
+    async def hello(self, message: Hello) -> Welcome:
+        """Come, or come back."""
+        return await self._post("hello", message, Welcome)
+
+    async def beat(self, message: Beat) -> Beaten:
+        """Say that this agent lives, and what is new."""
+        return await self._post("beat", message, Beaten)
+
+    async def want(self, message: Want) -> Given:
+        """Ask for pieces of an artifact; waits up to its `wait_s`."""
+        return await self._post("want", message, Given)
+
+    async def report(self, message: Report) -> None:
+        """Tell of faults of peers."""
+        async with self._request("POST", f"{self._proxy}{_ROOT}/report", body=message):
+            pass
+
+    # --- pieces --------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def from_proxy(self, sha256: str, piece: int, offset: int) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A piece of the proxy's, from byte `offset` of it on. Raises as the directory does."""
+        async with self._piece(self._proxy, sha256, piece, offset, self._bearer, PROXY_SILENCE_S) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def from_peer(
+        self, peer: Peer, sha256: str, piece: int, offset: int
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A piece of a peer's, from byte `offset` of it on. Raises as the directory does."""
+        ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
+        async with self._piece(peer.address, sha256, piece, offset, ticket, PEER_SILENCE_S) as answer:
+            yield answer
+
+    async def have(self, peer: Peer, sha256: str) -> Have | None:
+        """What a peer has of an artifact; None if it has nothing, or does not say."""
+        ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
+        url = f"{peer.address}{_ROOT}/artifacts/{sha256}"
+        try:
+            async with self._request("GET", url, headers=ticket, silence_s=PEER_SILENCE_S) as answer:
+                return decode(await answer.read(), Have)
+        except EnvproxyError:
+            return None
+
+    @asynccontextmanager
+    async def _piece(
+        self, origin: str, sha256: str, piece: int, offset: int, headers: dict[str, str], silence_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = f"{origin}{_ROOT}/artifacts/{sha256}/pieces/{piece}"
+        ranged = {"Range": f"bytes={offset}-"} if offset else {}
+        async with self._request("GET", url, headers={**headers, **ranged}, silence_s=silence_s) as answer:
+            if (answer.status == 206) != bool(offset):
+                raise BadUpstreamBody(f"{answer.host} sent another part of a piece than was asked for")
+            yield answer
+
+    async def _post(self, what: str, message: Message, kind: type[M]) -> M:
+        async with self._request("POST", f"{self._proxy}{_ROOT}/{what}", body=message) as answer:
+            return decode(await answer.read(), kind)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Message | None = None,
+        headers: dict[str, str] | None = None,
+        silence_s: float = PROXY_SILENCE_S,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None, "enter the block first"
+        message = {**self._bearer, "Content-Type": MEDIA_TYPE} if body is not None else {}
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=encode(body) if body is not None else None,
+                headers={**(headers or {}), **message, "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s),
+                allow_redirects=False,
+            ) as answer:
+                _refuse(answer)
+                yield answer
+        except NETWORK as error:
+            raise translated(error, URL(url)) from error
+
+
+def _refuse(answer: aiohttp.ClientResponse) -> None:
+    """Raise what a status means."""
+    said = f"{answer.host} answered {answer.status}: {answer.reason}"
+    match answer.status:
+        case 200 | 204 | 206:
+            return
+        case 401:
+            raise Unauthorized(said, hint="check the secret of the swarm")
+        case 403:
+            raise PolicyRefused(said)
+        case 404:
+            raise NoSuchThing(said)
+        case status:
+            raise UpstreamError(
+                said,
+                cause="5xx" if status >= 500 else "4xx",
+                answered=status,
+                retry_after_s=retry_after(answer.headers.get("Retry-After")),
+            )

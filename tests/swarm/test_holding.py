@@ -1,0 +1,107 @@
+"""Pieces on disk: what is verified stays, what is not is never seen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from envagent.peers.holding import Holding, leftovers
+from envproxy.swarm.layout import Layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = b"aaaa" + b"bbbb" + b"cc"
+LAYOUT = Layout(len(DATA), 4)
+WHOLE = hashlib.sha256(DATA).hexdigest()
+
+
+def piece(index: int) -> tuple[bytes, str]:
+    start, stop = LAYOUT.span(index)
+    return DATA[start:stop], hashlib.sha256(DATA[start:stop]).hexdigest()
+
+
+def opened(folder: Path, *, boot: str = "boot-1") -> Holding:
+    return Holding(folder, WHOLE, LAYOUT, boot)
+
+
+def test_an_empty_artifact_is_one_empty_piece(tmp_path: Path) -> None:
+    empty = hashlib.sha256(b"").hexdigest()
+    holding = Holding(tmp_path, empty, Layout(0, 4), "boot-1")
+    assert holding.add(0, b"", empty)
+    assert holding.is_whole
+    assert holding.finish() is not None
+
+
+def test_pieces_in_any_order_make_the_artifact(tmp_path: Path) -> None:
+    holding = opened(tmp_path)
+    for index, leading in ((2, 0), (0, 4), (1, 10)):
+        assert holding.add(index, *piece(index))
+        assert holding.leading == leading
+    path = holding.finish()
+    assert path is not None
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("wrong", [b"aaax", b"aaa", b"aaaaa", b""], ids=["bytes", "short", "long", "empty"])
+def test_a_piece_with_other_bytes_than_its_digest_names_is_not_kept(tmp_path: Path, wrong: bytes) -> None:
+    holding = opened(tmp_path)
+    assert not holding.add(0, wrong, piece(0)[1])
+    assert holding.verified == 0
+    assert opened(tmp_path).verified == 0
+
+
+def test_pieces_that_are_right_but_make_another_whole_are_no_artifact(tmp_path: Path) -> None:
+    holding = Holding(tmp_path, "0" * 64, LAYOUT, "boot-1")
+    for index in range(3):
+        assert holding.add(index, *piece(index))
+    assert holding.finish() is None
+    holding.discard()
+    assert list(leftovers(tmp_path)) == []
+
+
+def test_another_run_goes_on_with_the_pieces_that_are_here(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.add(0, *piece(0))
+    first.close()
+    assert list(leftovers(tmp_path)) == [(WHOLE, LAYOUT)]
+    again = opened(tmp_path)
+    assert (again.verified, again.leading) == (0b001, 4)
+    again.add(1, *piece(1))
+    again.add(2, *piece(2))
+    assert again.finish() is not None
+
+
+def test_marks_from_before_the_machine_went_down_count_for_nothing(tmp_path: Path) -> None:
+    opened(tmp_path).add(0, *piece(0))
+    assert opened(tmp_path, boot="boot-2").verified == 0
+
+
+def test_marks_of_another_layout_count_for_nothing(tmp_path: Path) -> None:
+    opened(tmp_path).add(0, *piece(0))
+    assert Holding(tmp_path, WHOLE, Layout(len(DATA), 5), "boot-1").verified == 0
+
+
+def test_a_process_that_is_killed_leaves_its_verified_pieces_and_no_others(tmp_path: Path) -> None:
+    code = f"""
+import hashlib, os, signal
+from pathlib import Path
+from envagent.peers.holding import Holding
+from envproxy.swarm.layout import Layout
+data = {DATA!r}
+holding = Holding(Path({str(tmp_path)!r}), {WHOLE!r}, Layout(len(data), 4), "boot-1")
+holding.add(1, data[4:8], hashlib.sha256(data[4:8]).hexdigest())
+os.pwrite(holding._bytes, b"zz", 8)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    died = subprocess.run([sys.executable, "-c", code], env=os.environ, check=False)
+    assert died.returncode == -signal.SIGKILL
+    again = opened(tmp_path)
+    assert again.verified == 0b010
+    assert again.read(4, 8) == b"bbbb"
