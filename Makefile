@@ -21,7 +21,7 @@ $(VENV)/stamp: pyproject.toml
 	@touch $@
 
 # Helm and what checks the chart, and what the Dockerfile installs.
-.chart/stamp: tests/chart/install.sh tests/chart/unpack_helm.py $(wildcard deploy/image/*) | $(VENV)/stamp
+.chart/stamp: tests/chart/install.sh tests/chart/unpack_helm.py tests/chart/operator_schemas.py $(wildcard deploy/image/*) | $(VENV)/stamp
 	sh tests/chart/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
