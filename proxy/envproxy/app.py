@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -25,7 +25,7 @@ from .conda.routes import CondaRoutes
 from .conda.upload import CondaUploadRoutes
 from .config import Config, IndexConfig, UpstreamConfig
 from .engine.artifacts import Artifacts
-from .engine.catalog import FILENAME, Catalog
+from .engine.catalog import FILENAME, BlobKind, Catalog
 from .engine.credentials import Credentials
 from .engine.evict import Evictor, Limits
 from .engine.flights import Flights, Tasks
@@ -59,6 +59,7 @@ from .trust import logins_of, no_login, tls_of
 
 LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI
 LAG_INTERVAL_S = 1.0
+BLOB_LABELS: Final[Mapping[BlobKind, str]] = {"artifact": "artifact", "metadata": "metadata", "listing": "index"}
 
 _log = logging.getLogger(__name__)
 
@@ -267,6 +268,9 @@ async def _look_once(parts: Parts) -> None:
             collection.changing.forget()
     totals = await parts.catalog.totals()
     parts.metrics.cache_bytes.set(sum(size for _, size in totals.values()))
+    for kind, label in BLOB_LABELS.items():
+        number, _ = totals.get(kind, (0, 0))
+        parts.metrics.cache_entries[(label,)].set(number)
     parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.patience import until
 from fixtures.proxy import LocalProxy, proxy_process, running_proxy
 from fixtures.upstream import FakeIndex, Gate
 from fixtures.wheels import make_wheel
@@ -81,6 +82,22 @@ async def test_looking_around_goes_on_after_trouble_with_the_catalog(
             pass
     said = [record.message for record in caplog.records if record.name == "envproxy.app"]
     assert said == ["the catalog or its disk cannot be looked at: no such table: blobs"]
+
+
+async def test_the_gauges_of_the_store_follow_what_comes_and_what_goes(
+    tmp_path: Path, upstream: FakeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envproxy.app.LOOK_AROUND_S", 0.0)
+    wheel = make_wheel("alpha", "1.0")
+    upstream.add(wheel)
+    async with running_proxy(tmp_path, upstream=upstream) as proxy, wire(proxy.url) as ask:
+        entries = proxy.parts.metrics.cache_entries
+        await ask((await ask(ALPHA, JSON)).file_path(wheel.filename))
+        await until(lambda: entries.total(kind="artifact") == 1)
+        await proxy.settled()
+        for row in await proxy.parts.catalog.blob_rows():
+            await proxy.parts.catalog.forget_blob(row.sha256)
+        await until(lambda: entries.total() == 0)
 
 
 @pytest.mark.parametrize("state", ["starting", "draining"])
