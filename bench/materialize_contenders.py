@@ -20,6 +20,8 @@ from .materialize_corpus import Wheels, sha256
 
 _PRIME_BYTES = 1_700_000_000
 _POLL_S = 0.02
+# Settings of this site, and what keeps Python from caching our own modules, as an installed program has them cached.
+_OTHERS = ("UV_", "PIP_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def wait_for_errand(store: Path) -> None:
 
 def run(argv: list[str | Path], *, env: dict[str, str] | None = None) -> Spent:
     """Run to the end. Raises subprocess.CalledProcessError with what it wrote on stderr."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
     before = os.times()
     began = time.perf_counter()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=mine | (env or {})) as process:
