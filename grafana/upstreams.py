@@ -103,6 +103,31 @@ _STORAGE: Final = Row(
             "cps",
             (Query(f"sum by (instance) ({rate('envmesh_disk_write_failures_total')})", "{{instance}}"),),
         ),
+        Panel(
+            "Quarantined",
+            "Blobs a second that scrubs set aside: they are not what their digest names, so the disk changes bytes.",
+            "cps",
+            (Query(f"sum by (instance) ({rate('envmesh_quarantined_total')})", "{{instance}}"),),
+        ),
+        Panel(
+            "Scrubbed",
+            "Blobs that scrubs read again and compared, counted when a scrub ends.",
+            "cps",
+            (Query(f"sum by (instance) ({rate('envmesh_scrub_checked_total')})", "{{instance}}"),),
+            width=12,
+        ),
+        Panel(
+            "Time since the last scrub",
+            "Nothing before the first: `envproxy scrub` runs when somebody starts it.",
+            "s",
+            (
+                Query(
+                    f"time() - max by (instance) ({chosen('envmesh_last_scrub_timestamp_seconds')} != 0)",
+                    "{{instance}}",
+                ),
+            ),
+            width=12,
+        ),
     ),
 )
 

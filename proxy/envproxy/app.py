@@ -54,6 +54,7 @@ from .pypi.sidecars import Sidecars
 from .pypi.source import MirroredSource, Source
 from .pypi.upload import UploadRoutes
 from .reporter import CountingReporter
+from .scrubs import ScrubCounts
 from .service import ServiceRoutes, State
 from .trust import logins_of, no_login, tls_of
 
@@ -82,6 +83,7 @@ class Parts:
     conda: Conda
     collections: dict[str, Collection]
     state: State
+    scrubs: ScrubCounts
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -186,7 +188,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     conda = assemble_conda(config.conda, engine)
     return Parts(
         config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, listings, conda,
-        assemble_files(config.files, engine), State(),
+        assemble_files(config.files, engine), State(), ScrubCounts(catalog, metrics),
     )  # fmt: skip
 
 
@@ -271,6 +273,7 @@ async def _look_once(parts: Parts) -> None:
     for kind, label in BLOB_LABELS.items():
         number, _ = totals.get(kind, (0, 0))
         parts.metrics.cache_entries[(label,)].set(number)
+    await parts.scrubs.look()
     parts.metrics.disk_free_bytes.set(await asyncio.to_thread(parts.store.free_bytes))
 
 

@@ -89,6 +89,7 @@ async def work(proxy: LocalProxy, ask: Ask, index: FakeIndex, channel: FakeChann
     page = await ask(f"/pypi/main/simple/{bad.project}/", JSON)
     with suppress(aiohttp.ClientError):  # broken off or refused, whichever comes first
         assert (await ask(page.file_path(bad.filename))).status == 503
+    await proxy.parts.catalog.add_scrub(clock(), checked=2, corrupt=0)
     await index.stop()
     clock.advance(LONG_PAST_S)
     assert (await ask("/pypi/main/simple/known/", JSON)).status == 200

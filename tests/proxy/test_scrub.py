@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.scrub import ScrubReport, scrub
 from envproxy.engine.store import BlobStore
+from fixtures.patience import until
+from fixtures.proxy import running_proxy
 
 
 @pytest.fixture
@@ -109,3 +113,29 @@ async def test_a_blob_evicted_during_the_scrub_is_no_finding(store: BlobStore, c
     report = await scrub(EvictsTheLast(store.root), catalog, on_progress=ignore_progress)
     assert report == ScrubReport(checked=2, corrupt=[], missing=[], adopted=[])
     assert await known(catalog) == blobs - {order[-1]}
+
+
+async def test_a_serving_proxy_counts_what_the_command_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envproxy.app.LOOK_AROUND_S", 0.0)
+    async with running_proxy(tmp_path) as proxy:
+        metrics, catalog = proxy.parts.metrics, proxy.parts.catalog
+        one, _ = await put(proxy.parts.store, catalog, b"one"), await put(proxy.parts.store, catalog, b"two")
+        await asyncio.to_thread(proxy.parts.store.path(one).write_bytes, b"onE")
+        command = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "envproxy",
+            "scrub",
+            "--data",
+            str(proxy.parts.store.root),
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+        )
+        assert await command.wait() == 1
+        await until(lambda: metrics.digest_mismatch.total(source="disk"))
+        assert (metrics.quarantined._value.get(), metrics.scrub_checked._value.get()) == (1, 2)
+        ended_at = metrics.last_scrub_timestamp_seconds._value.get()
+    async with running_proxy(tmp_path) as restarted:
+        metrics = restarted.parts.metrics
+        await until(lambda: metrics.last_scrub_timestamp_seconds._value.get() == ended_at)
+        assert (metrics.quarantined._value.get(), metrics.digest_mismatch.total()) == (0, 0)

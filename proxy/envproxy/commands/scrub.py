@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ async def _scrub(config: Config) -> tuple[ScrubReport, dict[str, str]]:
     async with opened(config) as data:
         with _progress() as on_progress:
             report = await scrub(data.store, data.catalog, on_progress=on_progress)
+        await data.catalog.add_scrub(time.time(), checked=report.checked, corrupt=len(report.corrupt))
         return report, await data.names() if report.corrupt else {}
 
 

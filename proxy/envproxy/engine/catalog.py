@@ -17,6 +17,7 @@ import zstandard
 from .blobs import BlobKind, BlobRow, Blobs, Pin
 from .channels import Channels, PackageKept
 from .hosted import FileDeleted, FileKept, Hosted, HostedFile
+from .scrubs import Scrubs
 
 FILENAME = "catalog.sqlite"
 """What the catalog is called in the data directory."""
@@ -70,7 +71,7 @@ class Sidecar:
     reason: str
 
 
-class Catalog(Blobs, Hosted, Channels):
+class Catalog(Blobs, Hosted, Channels, Scrubs):
     """The tables `pages`, `artifacts` and `sidecars`, and those of its bases: the whole file."""
 
     KINDS = FileKept | FileDeleted | PackageKept

@@ -153,4 +153,15 @@ _V2 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
+_V3 = (
+    """
+    CREATE TABLE scrubs (
+        number INTEGER PRIMARY KEY,
+        ended_at REAL NOT NULL,
+        checked INTEGER NOT NULL,
+        corrupt INTEGER NOT NULL
+    ) STRICT
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
