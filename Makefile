@@ -41,6 +41,7 @@ contracts: $(VENV)/stamp  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/stamp .clients/stamp .chart/stamp  ## the test suite, with the real clients
+	sh tests/setup.sh
 	$(BIN)/python -m pytest -n auto
 
 run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default

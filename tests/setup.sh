@@ -18,6 +18,6 @@ if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt="apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+apt="apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=1 -o Acquire::http::Timeout=30"
 $apt update >&2 && $apt install -y --no-install-recommends prometheus >&2 ||
     echo "prometheus could not be installed: its tests are skipped" >&2
