@@ -120,7 +120,7 @@ def test_config_maps_that_pods_name_are_made_here_or_by_the_operator(objects: li
     }
 
     assert named - made <= {"corp-ca"}  # of the full example
-    assert {name for name in made if name.endswith(("-proxy", "-agent"))} <= named
+    assert {name for name in made if name.endswith(("-proxy", "-agent", "-check"))} <= named
 
 
 def test_no_secret_is_made_and_no_value_of_one_is_anywhere(objects: list[Object]):
@@ -131,7 +131,7 @@ def test_no_secret_is_made_and_no_value_of_one_is_anywhere(objects: list[Object]
 def test_service_accounts_that_pods_name_exist_and_have_no_token(objects: list[Object]):
     made = {item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")}
 
-    assert {pod["spec"]["serviceAccountName"] for _, pod in pods(objects)} - made <= {"cache-agent"}
+    assert {pod["spec"]["serviceAccountName"] for _, pod in pods(objects)} - made <= {"cache-agent", "default"}
     assert every_value(objects, "automountServiceAccountToken")
     assert not any(every_value(objects, "automountServiceAccountToken"))
     assert {pod["spec"]["automountServiceAccountToken"] for _, pod in pods(objects)} == {False}
@@ -305,3 +305,27 @@ def test_the_hook_of_helm_test_asks_the_service_of_the_proxy(helm4: Helm):
     assert hook["spec"]["containers"][0]["command"][-1] == (
         f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
     )
+
+
+def test_the_configuration_is_checked_before_anything_of_a_release_changes(helm4: Helm):
+    objects = helm4.objects("full")
+
+    job, before = one(objects, "Job", "check"), one(objects, "ConfigMap", "check")
+    assert {item["metadata"]["annotations"]["helm.sh/hook"] for item in (job, before)} == {"pre-install,pre-upgrade"}
+    assert int(before["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
+    assert before["data"] == one(objects, "ConfigMap", "proxy")["data"]
+    # It sees what the proxy will see, and needs nothing that the release is yet to make.
+    (check,), (proxy,) = (
+        item["spec"]["template"]["spec"]["containers"] for item in (job, one(objects, "StatefulSet", "proxy"))
+    )
+    assert check["env"] == proxy["env"]
+    assert [mount for mount in proxy["volumeMounts"] if mount["name"] != "data"] == check["volumeMounts"]
+    assert check["command"][:2] == ["envproxy", "check"]
+    assert check["command"][2] == proxy["command"][3]
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+
+
+def test_the_check_can_be_left_out(helm4: Helm):
+    objects = helm4.objects("default", {"proxy": {"checkFirst": False}})
+
+    assert of_kind(objects, "Job") == []

@@ -77,6 +77,7 @@ def test_the_full_example_changes_every_value_that_has_a_choice():
         "coordination.existingSecret",
         "monitoring.dashboards.enabled",
         "monitoring.rules.enabled",
+        "proxy.checkFirst",
         "proxy.enabled",
         "proxy.replicas",
         "proxy.serviceAccount.create",

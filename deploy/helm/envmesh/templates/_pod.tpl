@@ -36,7 +36,6 @@ imagePullSecrets:
   - name: {{ . }}
 {{- end }}
 {{- end }}
-serviceAccountName: {{ include "envmesh.serviceAccount" . }}
 # Neither command talks to Kubernetes.
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -85,12 +84,12 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* Volumes of all but the data. Takes (list . COMPONENT). */}}
+{{/* Volumes of all but the data. Takes (list . COMPONENT CONFIGMAP). */}}
 {{- define "envmesh.volumes" -}}
 {{- $root := index . 0 -}}
 - name: config
   configMap:
-    name: {{ include "envmesh.fullname" $root }}-{{ index . 1 }}
+    name: {{ include "envmesh.fullname" $root }}-{{ index . 2 }}
 - name: tmp
   emptyDir:
     sizeLimit: 1Gi
