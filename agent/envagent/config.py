@@ -32,7 +32,7 @@ class Config:
 
     `proxy_fallback` allows upstream URLs beside it. The rest is of `envagent serve` as a node of the swarm: `zone`
     and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per second for peers, bytes of
-    artifacts and of free disk, where 0 is no bound.
+    artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent.
     """
 
     data: Path
@@ -46,6 +46,7 @@ class Config:
     upload_rate: int = 0
     artifacts_limit: int = 0
     min_free: int = 0
+    peer_timeout: int = 2
     swarm_secret: str = field(default="", repr=False)
 
     @property
@@ -158,10 +159,23 @@ def _label(written: _Written) -> str:
 
 
 def _size(written: _Written) -> int:
-    from envproxy.kinds import BadValueError, size  # noqa: PLC0415  # few are set
+    from envproxy.kinds import size  # noqa: PLC0415  # few are set
+
+    return _read_by(size, written)
+
+
+def _duration(written: _Written) -> int:
+    from envproxy.kinds import duration  # noqa: PLC0415  # few are set
+
+    return _read_by(duration, written)
+
+
+def _read_by(read: Callable[[object], int], written: _Written) -> int:
+    """As the proxy's configuration reads it."""
+    from envproxy.kinds import BadValueError  # noqa: PLC0415  # as above
 
     try:
-        return size(written.value)
+        return read(written.value)
     except BadValueError as error:
         raise UsageError(f"{written.where} {error.rule}", hint=error.hint) from None
 
@@ -194,4 +208,5 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "upload-rate": _size,
     "artifacts-limit": _size,
     "min-free": _size,
+    "peer-timeout": _duration,
 }

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PIECES_AT_ONCE = 4
 WAIT_S = 1.0  # for news, in the directory
 PATIENCE_S = 60.0  # without a single piece, while the directory does not answer
+FIRST_PATIENCE_S = 10.0  # before anything is known of the artifact: its clients can tell nothing from a slow network
 PAUSES_S = (0.2, 2.0)  # the shortest and the longest before the proxy is asked without a lease
 READ_BYTES = 1 << 18
 MOST_WRONG = 3  # pieces of the proxy itself that are not what it says they are
@@ -46,11 +47,10 @@ _DIGEST = 32
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An artifact: its digest, its path on the proxy's faces, and its size if somebody told it."""
+    """An artifact: its digest, and its path on the proxy's faces."""
 
     sha256: str
     path: str
-    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Download:
         self._landed.clear()
         self._check()
         try:
-            given = await self._unless_landed(self._ask())
+            given = await self._unless_landed(self._ask(PIECES_AT_ONCE - len(self._moving)))
         except UpstreamError as error:
             await self._without_directory(error)
             return
@@ -198,9 +198,10 @@ class Download:
 
     @property
     def _is_late(self) -> bool:
-        return self._around.clock() - self._last_news > PATIENCE_S
+        patience = FIRST_PATIENCE_S if self.holding is None else PATIENCE_S
+        return self._around.clock() - self._last_news > patience
 
-    async def _ask(self) -> Given:
+    async def _ask(self, count: int) -> Given:
         around, holding = self._around, self.holding
         await around.membership.join()
         identity = around.membership.identity
@@ -213,7 +214,7 @@ class Download:
                 path=self.wanted.path,
                 held=bitmap.to_bytes(holding.verified) if holding else b"",
                 moving=bitmap.to_bytes(sum(1 << index for index in self._moving)),
-                count=PIECES_AT_ONCE - len(self._moving),
+                count=count,
                 hashes=len(self._hashes),
                 avoid=around.pieces.avoided(self.wanted.sha256, around.membership.known),
                 wait_s=WAIT_S,
@@ -293,7 +294,10 @@ class Download:
                 hint="the file was changed upstream or on the way; nothing of it was kept",
             )
         self.path = path
+        self._tell()
         self._around.membership.announce_soon()
+        with suppress(EnvproxyError):  # the next heartbeat says it again
+            await self._ask(count=0)
 
     async def _stop(self) -> None:
         tasks = list(self._moving.values())
@@ -308,6 +312,8 @@ class Download:
     async def _without_directory(self, error: UpstreamError) -> None:
         """Go on with known peers; take what nobody has from the proxy, one piece after a random pause."""
         around = self._around
+        if self.holding is None and error.answered is not None:
+            raise error  # the proxy is there, and its upstream is not
         self._failure = error
         if self.holding is not None and len(self._moving) < PIECES_AT_ONCE:
             await self._start_known(self.holding)

@@ -91,7 +91,7 @@ class Node:
             zone=config.zone,
             tenant=config.tenant,
         )
-        self._wire = Wire(self.identity.node, config.proxy, config.swarm_secret)
+        self._wire = Wire(self.identity.node, config.proxy, config.swarm_secret, peer_timeout_s=config.peer_timeout)
         self._reputation = Reputation()
         self._events = EventLog(config.swarm_events, time.time)
         self._publicity = Publicity(self._paths.public)

@@ -1,6 +1,6 @@
 """HTTP as the swarm speaks it: msgpack messages to the directory, pieces from the proxy and from peers.
 
-Timeouts are on progress: a peer that sends nothing for PEER_SILENCE_S is left for another, however much it sent
+Timeouts are on progress: a peer that sends nothing for `peer_timeout_s` is left for another, however much it sent
 before. What the network does wrong becomes an error of `envproxy.errors`. Nothing is retried or decided here.
 """
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from envproxy.swarm.messages import Peer
 
 CONNECT_S = 1.0
-PEER_SILENCE_S = 2.0
 PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
 _ROOT = "/swarm/v1"
 
@@ -49,7 +48,8 @@ M = TypeVar("M", bound=Message)
 class Wire:
     """Connections of one agent for the time of a block. `proxy` is an origin, `secret` says of which tenant it is."""
 
-    def __init__(self, node: str, proxy: str, secret: str) -> None:
+    def __init__(self, node: str, proxy: str, secret: str, *, peer_timeout_s: float) -> None:
+        self._peer_timeout_s = peer_timeout_s
         self._node = node
         self._proxy = proxy.rstrip("/")
         self._bearer = {"Authorization": f"Bearer {secret}"}
@@ -101,7 +101,7 @@ class Wire:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A piece of a peer's, from byte `offset` of it on. Raises as the directory does."""
         ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
-        async with self._piece(peer.address, sha256, piece, offset, ticket, PEER_SILENCE_S) as answer:
+        async with self._piece(peer.address, sha256, piece, offset, ticket, self._peer_timeout_s) as answer:
             yield answer
 
     async def have(self, peer: Peer, sha256: str) -> Have | None:
@@ -109,7 +109,7 @@ class Wire:
         ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
         url = f"{peer.address}{_ROOT}/artifacts/{sha256}"
         try:
-            async with self._request("GET", url, headers=ticket, silence_s=PEER_SILENCE_S) as answer:
+            async with self._request("GET", url, headers=ticket, silence_s=self._peer_timeout_s) as answer:
                 return decode(await answer.read(), Have)
         except EnvproxyError:
             return None
