@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,64}")
+CLIENTS = ("machine", "network")
 LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 
 
@@ -32,7 +33,7 @@ class Config:
 
     `proxy_fallback` allows upstream URLs beside it. The rest is of `envagent serve` as a node of the swarm: `zone`
     and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per second for peers, bytes of
-    artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent.
+    artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent; who finds the proxy's faces.
     """
 
     data: Path
@@ -47,6 +48,7 @@ class Config:
     artifacts_limit: int = 0
     min_free: int = 0
     peer_timeout: int = 2
+    clients: str = "machine"
     swarm_secret: str = field(default="", repr=False)
 
     @property
@@ -190,8 +192,16 @@ def _switch(written: _Written) -> bool:
 
 
 def _link_mode(written: _Written) -> str:
-    if written.value not in LINK_MODES:
-        raise UsageError(f"{written.where} cannot be {written.value!r}", hint=f"it is one of {', '.join(LINK_MODES)}")
+    return _one_of(LINK_MODES, written)
+
+
+def _clients(written: _Written) -> str:
+    return _one_of(CLIENTS, written)
+
+
+def _one_of(words: tuple[str, ...], written: _Written) -> str:
+    if written.value not in words:
+        raise UsageError(f"{written.where} cannot be {written.value!r}", hint=f"it is one of {', '.join(words)}")
     return str(written.value)
 
 
@@ -209,4 +219,5 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "artifacts-limit": _size,
     "min-free": _size,
     "peer-timeout": _duration,
+    "clients": _clients,
 }

@@ -3,7 +3,8 @@
 Pages and repodata are answered by the agent's own cache engine, whose upstream is the proxy. A file whose SHA-256 the
 request names is taken from this node or the swarm. What only the proxy can answer (where upstream things come from,
 files that may change) is sent on to it. Invariant: all of this is for this machine alone, since it is answered with
-the node's own rights; others on the network find the URLs of `server` and nothing else.
+the node's own rights, unless the operator says otherwise: in a cluster the clients of a node are pods, which have
+addresses of their own. Others on the network find the URLs of `server`, and what probes and Prometheus ask.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _PINNED = re.compile(r"/pypi/[^/]+/files/[^/]+/(?P<sha256>[0-9a-f]{64})/[^/]+(?<!\.metadata)")
 _DEMANDED = re.compile(r"/(?:conda|files)/.+")
 _ONLY_PROXY = re.compile(r"/api/origins|/pypi/[^/]+/origins/[^/]+/|/files/.+")
+_FACES = re.compile(r"/(?:pypi|conda|files)/.+|/api/origins")
+_OBSERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 EXPECTED_HEADER = "X-Expected-SHA256"
 
@@ -42,13 +45,24 @@ def wanted_of(path: str, demanded: str | None) -> Wanted | None:
     return None
 
 
-class Face:
-    """A middleware before the cache engine; `proxy` is an origin, `origins` its answer of /api/origins."""
+def visible(path: str, remote: str | None, *, for_network: bool) -> bool:
+    """Whether a client with the address `remote` finds a path that is none of `server`'s."""
+    if path in _OBSERVED or (for_network and _FACES.fullmatch(path)):
+        return True
+    return remote is not None and ip_address(remote.partition("%")[0]).is_loopback
 
-    def __init__(self, swarm: Swarm, proxy: str, origins: bytes) -> None:
+
+class Face:
+    """A middleware before the cache engine; `proxy` is an origin, `origins` its answer of /api/origins.
+
+    `for_network` opens the faces, and nothing else, to whoever reaches the port.
+    """
+
+    def __init__(self, swarm: Swarm, proxy: str, origins: bytes, *, for_network: bool = False) -> None:
         self._swarm = swarm
         self._proxy = proxy
         self._origins = origins
+        self._for_network = for_network
 
     def middleware(self) -> Middleware:
         """As aiohttp takes it."""
@@ -63,7 +77,7 @@ class Face:
         path = request.rel_url.raw_path
         if path.startswith(f"{ROOT}/"):
             return await handler(request)
-        if not _is_local(request.remote):
+        if not visible(path, request.remote, for_network=self._for_network):
             raise NoSuchThing("this is for the agent's own machine")
         if path == "/api/origins":
             return web.Response(body=self._origins, content_type="application/json")
@@ -89,7 +103,3 @@ class Face:
             except FileNotFoundError:  # it was evicted a moment ago
                 pass
         return await send_download(request, self._swarm.download(wanted), what)
-
-
-def _is_local(remote: str | None) -> bool:
-    return remote is not None and ip_address(remote.partition("%")[0]).is_loopback

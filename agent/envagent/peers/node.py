@@ -150,7 +150,8 @@ class Node:
             time.monotonic,
         )
         self._swarm = Swarm(self._around, app[PARTS].tasks)
-        app.middlewares.append(Face(self._swarm, config.proxy, self._origins).middleware())
+        face = Face(self._swarm, config.proxy, self._origins, for_network=config.clients == "network")
+        app.middlewares.append(face.middleware())
         self._routes.add_to(app)
         app.cleanup_ctx.append(self._living)
         return app
