@@ -19,6 +19,7 @@ _WORDS = {
     errno.EROFS: "the filesystem is read-only",
     errno.EACCES: "permission is denied",
     errno.EPERM: "the operation is not permitted",
+    errno.ENOTDIR: "a part of its path is a file",
 }
 
 

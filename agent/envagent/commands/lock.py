@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from envagent import machine as here
 from envagent.commands.diff import lines_of
 from envagent.commands.locks import file_at, write_out
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from envagent.resolve.inputs import Inputs
 
 _DEFAULT = "default"
+_INPUTS = "name what says what to lock, such as pyproject.toml, or packages: --pypi 'numpy>=2'"
 
 
 def run(args: Namespace) -> int:
@@ -36,7 +39,9 @@ def run(args: Namespace) -> int:
     if args.json and not args.output:
         raise UsageError("--json tells of a lock that is in a file", hint="give -o lock.json too")
     env = args.env or _DEFAULT
-    found = inputs.read([file_at(path) for path in args.files], env, extras=args.extra, groups=args.group)
+    found = inputs.read(
+        [file_at(path, hint=_INPUTS) for path in args.files], env, extras=args.extra, groups=args.group
+    )
     before = found.lock or _written(args.output)
     asked = _asked(args, found, before.environments.get(env))
     config = config_of(args)
@@ -71,12 +76,21 @@ def _of_flags(args: Namespace) -> Request:
         moment(args.exclude_newer)
     return Request(
         python=args.python or "",
-        pypi=tuple(args.pypi),
+        pypi=tuple(_requirement(text) for text in args.pypi),
         conda=tuple(args.conda),
         channels=tuple(args.channel),
         indexes=tuple(args.index),
         options={key: value for key, value in options.items() if value},
     )
+
+
+def _requirement(text: str) -> str:
+    """The text, which says which package is meant. Raises UsageError."""
+    try:
+        Requirement(text)
+    except (InvalidRequirement, RecursionError):
+        raise UsageError(f"--pypi {text!r} is not a requirement (PEP 508)", hint="such as 'numpy>=2'") from None
+    return text
 
 
 def _upgrade(args: Namespace, earlier: Environment | None) -> Upgrade:

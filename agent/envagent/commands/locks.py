@@ -23,11 +23,11 @@ def lock_of(path: str, args: Namespace) -> Lock:
     return read(file_at(path), machines=machines(args.platform, args.python))
 
 
-def file_at(path: str) -> Path:
+def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
     """The path of a file that is there. Raises UsageError."""
     found = Path(path)
     if not found.is_file():
-        raise UsageError(f"there is no file {path}", hint="name a lock, such as lock.json")
+        raise UsageError(f"there is no file {path}", hint=hint)
     return found
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Package
 
 _SILENT = Report()
+_ANEW = "what came is kept, so the same command again asks for the rest only; `envagent lock` finds other releases"
 
 
 def fetch_all(
@@ -110,7 +111,7 @@ def _paths(results: Mapping[Package, Path | Unavailable]) -> dict[str, Path]:
     failures = {package: found for package, found in results.items() if not isinstance(found, os.PathLike)}
     if failures:
         problems = [Problem(package.filename, str(failure)) for package, failure in failures.items()]
-        raise FetchFailed(problems, hint=next((failure.hint for failure in failures.values() if failure.hint), ""))
+        raise FetchFailed(problems, hint=next((failure.hint for failure in failures.values() if failure.hint), _ANEW))
     return {package.sha256: path for package, path in results.items() if isinstance(path, os.PathLike)}
 
 

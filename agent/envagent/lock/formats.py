@@ -11,14 +11,14 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Literal
 
-from envagent.errors import UsageError
+from envagent.errors import LockRefused, Problem, UsageError
 from envagent.lock import explicit, requirements
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.complete import Nobody, completed
 from envagent.lock.document import Node
 from envagent.lock.model import Interpreter, Lock
 from envagent.lock.reading import read_lock, sealed
-from envagent.lock.syntax import decoded, read_toml, refused
+from envagent.lock.syntax import decoded, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,8 @@ def sniff(data: bytes, name: str) -> Format:
             return form
     if name.endswith((".txt", ".in")):
         return "requirements"
-    raise refused(name, "is not a lock of a kind known here (docs/lock.md lists them)")
+    what = "is not a lock of a kind known here (docs/lock.md lists them)"
+    raise LockRefused(name, [Problem("$", what, "`envagent lock` makes one of what a project asks for")])
 
 
 def needs_machines(data: bytes, name: str) -> bool:

@@ -95,6 +95,23 @@ async def test_what_is_no_lock_is_refused(agent: Agent, tmp_path: Path, text: by
     assert_refused(await agent.run("materialize", "lock.json"), 3, "lock.json is refused", hint=False)
 
 
+async def test_what_says_what_to_lock_is_told_from_a_lock(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\n')
+    said = await agent.run("materialize", "pyproject.toml")
+    assert_refused(said, 3, "is not a lock of a kind known here", "(`envagent lock` makes one", hint=False)
+
+
+async def test_a_proxy_that_does_not_answer_is_named(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    lock, proxy = (
+        write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json"),
+        f"http://127.0.0.1:{unused_tcp_port}",
+    )
+    said = await agent.run("materialize", lock, "--proxy", proxy, "--no-proxy-fallback")
+    assert_refused(said, 1, "cannot be reached", f"is {proxy} the proxy, and does it run?")
+
+
 async def test_a_lock_for_another_platform_is_refused_with_those_it_has(
     agent: Agent, upstream: FakeIndex, tmp_path: Path
 ) -> None:
@@ -169,7 +186,7 @@ async def test_bytes_other_than_the_lock_names_are_never_kept(
     upstream.fail(f"*/{ALPHA.filename}", WrongBytes())
     lock = write_lock(lock_document(upstream, ALPHA, BETA), tmp_path / "lock.json")
     said = await agent.run("materialize", lock, "--prefix", "env")
-    assert_refused(said, 1, "1 file could not be fetched:", ALPHA.filename, hint=False)
+    assert_refused(said, 1, "1 file could not be fetched:", ALPHA.filename)
     assert not (tmp_path / "env").exists()
     upstream.clear_faults()
     assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
@@ -205,6 +222,15 @@ async def test_a_read_only_place_is_said(
     for words in (("--prefix", "fixed/env"), ("--data", "fixed")):
         said = await agent.run("materialize", lock, *words, before=before)
         assert_refused(said, 1, "cannot be written: the filesystem is read-only")
+
+
+async def test_a_data_directory_below_a_file_is_refused_in_words(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    said = await agent.run("materialize", lock, "--data", "file/data")
+    assert_refused(said, 1, "cannot be written: a part of its path is a file")
 
 
 async def test_a_directory_that_is_no_environment_is_left_alone(
