@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fixtures.patience import until
-from fixtures.proxy import LocalProxy, proxy_process, running_proxy
-from fixtures.upstream import FakeIndex, Gate
+from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 from fixtures.wire import JSON, wire
 
@@ -156,23 +156,6 @@ async def test_one_request_for_many_is_counted_by_those_who_waited(ask: Ask, ups
     stats = (await ask("/api/stats")).json()
     assert stats["upstream_requests"] == {"pypi": 1}
     assert stats["cache"]["index"]["miss"] + stats["cache"]["index"]["hit"] == 8
-
-
-async def test_a_process_told_to_stop_finishes_the_downloads_that_run_and_ends_well(
-    tmp_path: Path, upstream: FakeIndex
-) -> None:
-    wheel = make_wheel("alpha", "1.0", payload_size=300_000)
-    upstream.add(wheel)
-    half_way = asyncio.Event()
-    upstream.fail("/files/*", Gate(100_000, half_way))
-    async with proxy_process(tmp_path, upstream=upstream) as proxy, wire(proxy.url) as ask:
-        path = (await ask(ALPHA, JSON)).file_path(wheel.filename)
-        downloading = asyncio.create_task(ask(path))
-        await upstream.arrived("/files/*")
-        stopping = asyncio.create_task(proxy.stop())
-        half_way.set()
-        assert (await downloading).body == wheel.data
-        assert await stopping == 0
 
 
 async def test_two_proxies_may_share_a_data_directory(tmp_path: Path, upstream: FakeIndex) -> None:
