@@ -56,6 +56,8 @@ from .pypi.upload import UploadRoutes
 from .reporter import CountingReporter
 from .scrubs import ScrubCounts
 from .service import ServiceRoutes, State
+from .swarm.assemble import assemble as assemble_swarm
+from .swarm.routes import SwarmRoutes
 from .trust import logins_of, no_login, tls_of
 
 LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI
@@ -82,6 +84,7 @@ class Parts:
     listings: dict[str, Listing]
     conda: Conda
     collections: dict[str, Collection]
+    swarm: SwarmRoutes | None
     state: State
     scrubs: ScrubCounts
 
@@ -116,6 +119,8 @@ def build(
     CondaRoutes(parts.conda.channels, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
     CondaUploadRoutes(parts.conda.hosted, gate, parts.artifacts, parts.catalog, clock=clock).add_to(app)
     FilesRoutes(parts.collections, parts.artifacts, parts.metrics, shared=shared, clock=clock).add_to(app)
+    if parts.swarm is not None:
+        parts.swarm.add_to(app)
     OriginRoutes(config, parts.indexes).add_to(app)
     ServiceRoutes(parts.metrics, parts.state, parts.catalog, parts.store).add_to(app)
     app.cleanup_ctx.append(_storage)
@@ -186,9 +191,11 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
     )
     engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock)
     conda = assemble_conda(config.conda, engine)
+    collections = assemble_files(config.files, engine)
+    swarm = assemble_swarm(config, engine, indexes, files, conda.channels, collections)
     return Parts(
         config, metrics, catalog, store, artifacts, tasks, shelf, files, upstreams, indexes, listings, conda,
-        assemble_files(config.files, engine), State(), ScrubCounts(catalog, metrics),
+        collections, swarm, State(), ScrubCounts(catalog, metrics),
     )  # fmt: skip
 
 

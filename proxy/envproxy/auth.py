@@ -73,14 +73,14 @@ class Gate:
     def middlewares(self) -> list[Middleware]:
         """None if everybody may read; else one that demands the read scope for each GET and HEAD but those of probes.
 
-        Uploads ask for their scope themselves.
+        Uploads ask for their scope themselves, and the swarm for its secret.
         """
         if self._open_to_read:
             return []
 
         @web.middleware
         async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method in ("GET", "HEAD") and request.path not in _OPEN:
+            if request.method in ("GET", "HEAD") and not _is_open(request.path):
                 self.admit(credentials(request), "read")
             return await handler(request)
 
@@ -97,6 +97,10 @@ def credentials(request: web.Request) -> str | None:
 
 
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN or path.startswith("/swarm/")
 
 
 def presented(authorization: str | None) -> bytes | None:

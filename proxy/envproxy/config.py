@@ -42,6 +42,7 @@ _ENDPOINT = re.compile(r"""^PYPI_SIMPLE_ENDPOINT(?::\s*\w+)?\s*=\s*["']([^"']+)[
 _UPSTREAMS = ("pypi", "upstreams")
 _INDEXES = ("pypi", "indexes")
 _CHANNELS = ("conda", "channels")
+DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,39 @@ class CondaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SwarmTenant:
+    """Agents that share private artifacts with one another, and with nobody else."""
+
+    name: str
+    secret: Secret = required("secret", kinds.SECRET, "what its agents present: `env:NAME` or `file:PATH`")
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmConfig:
+    """The directory for agents that share pieces."""
+
+    enabled: bool = key("enabled", kinds.BOOLEAN, "false", "whether agents may share pieces; takes a secret")
+    secret: Secret | None = optional(
+        "secret", kinds.SECRET, "what agents of the tenant `default` present: `env:NAME` or `file:PATH`"
+    )
+    tenants: Mapping[str, SwarmTenant] = named(SwarmTenant, MappingProxyType)
+    leases: int = key("leases", kinds.COUNT, "8", "pieces of one artifact that leave the proxy at the same time")
+    lease_s: float = key("lease", kinds.TIMEOUT, "5s", "how long a node has for a piece that does not move")
+    heartbeat_s: float = key("heartbeat", kinds.TIMEOUT, "5s", "how often agents say that they live")
+    expiry_s: float = key("expiry", kinds.TIMEOUT, "15s", "after which silence an agent is forgotten")
+    unleased_bytes: int = key(
+        "unleased", kinds.BUDGET, "25MB", "a second, for all agents that fetch pieces without a lease"
+    )
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The secret of each tenant that has a usable one."""
+        shared = {} if self.secret is None else {DEFAULT_TENANT: self.secret}
+        all_of_them = {**shared, **{tenant.name: tenant.secret for tenant in self.tenants.values()}}
+        return {tenant: secret.reveal() for tenant, secret in all_of_them.items() if secret.reveal()}
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that an operator can set."""
 
@@ -297,6 +331,7 @@ class Config:
     pypi: PypiConfig = section(PypiConfig)
     conda: CondaConfig = section(CondaConfig)
     files: Mapping[str, FilesConfig] = named(FilesConfig, MappingProxyType)
+    swarm: SwarmConfig = section(SwarmConfig)
 
 
 KEYS: tuple[Key, ...] = tuple(keys_of(Config))
@@ -403,6 +438,25 @@ def _contradictions(config: Config, settings: Settings) -> Iterator[Problem]:
             yield Problem(f"pypi.hosted.{name}", "is also the name of an upstream", "choose another name")
     for index in config.pypi.indexes.values():
         yield from _source_problems(index, config.pypi, settings)
+    yield from _swarm_problems(config.swarm, settings)
+
+
+def _swarm_problems(swarm: SwarmConfig, settings: Settings) -> Iterator[Problem]:
+    has_own_secret = settings.has(("swarm", "secret"))
+    if swarm.enabled and not (has_own_secret or swarm.tenants):
+        where = settings.where(("swarm", "enabled"))
+        yield Problem(where, "is true, but nothing says whom to admit", 'add secret = "env:NAME"')
+    if has_own_secret and DEFAULT_TENANT in swarm.tenants:
+        yield Problem(f"swarm.tenants.{DEFAULT_TENANT}", "is the tenant of swarm.secret", "choose another name")
+    if swarm.expiry_s < 2 * swarm.heartbeat_s:
+        where = settings.where(("swarm", "expiry"))
+        yield Problem(where, "is less than two heartbeats", "a heartbeat that is lost must not matter")
+    found = dict[str, str]()
+    for tenant, secret in swarm.secrets.items():
+        if secret in found:
+            where = settings.where(("swarm", "tenants", tenant, "secret"))
+            yield Problem(where, f"is also that of {found[secret]}", "give each tenant its own")
+        found[secret] = tenant
 
 
 def _credential_problems(place: Place, netrc: bool, settings: Settings) -> Iterator[Problem]:

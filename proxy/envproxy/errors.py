@@ -136,6 +136,20 @@ class DigestMismatch(BadUpstreamBody):
     title = "Digest mismatch"
 
 
+# --- everybody's fault together ---------------------------------------------------------------------------
+
+
+class Overasked(EnvproxyError):
+    """More is asked for than may leave at a time: come back after `retry_after_s`."""
+
+    status = 503
+    title = "Asked for too much"
+
+    def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 # --- the disk's fault -----------------------------------------------------------------------------------
 
 

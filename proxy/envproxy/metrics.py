@@ -40,6 +40,9 @@ EVICTIONS: Final = ("budget", "floor")
 DIGEST_SOURCES: Final = ("upstream", "peer", "disk", "blobstore")
 BYTE_SOURCES: Final = ("memory", "disk", "upstream")
 RULES: Final = ("deny", "allow", "freeze", "min-age", "removed", "quarantined")
+LEASE_EVENTS: Final = ("granted", "duplicate", "expired", "broken_off")
+ORIGIN_REASONS: Final = ("leased", "unleased")
+WRONGS: Final = ("bad_hash", "unreachable", "slow")
 CONFIGURED: Final = ()  # any value: a name from the configuration, not from a request
 
 _LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -109,6 +112,7 @@ class Metrics:
         self._registry = registry
         self._declare_cache()
         self._declare_upstream()
+        self._declare_swarm()
         self._declare_rest()
         self.build_info[version, revision].set(1)
 
@@ -149,6 +153,20 @@ class Metrics:
         )
         self.coalesced_waiters = self._counter("coalesced_waiters", "Requests that joined another's flight")
         self.flights_inflight = self._gauge("flights_inflight", "Fetches from upstream in the air")
+
+    def _declare_swarm(self) -> None:
+        self.swarm_nodes = self._gauge("swarm_nodes", "Agents of the swarm that are alive")
+        self.swarm_artifacts = self._gauge("swarm_artifacts", "Artifacts that agents hold or want, for each tenant")
+        self.swarm_leases = self._counters(
+            "swarm_leases", "Leases of pieces, by what became of them", {"event": LEASE_EVENTS}
+        )
+        self.swarm_offers = self._counter("swarm_offers", "Pieces that were offered from peers")
+        self.swarm_origin_bytes = self._counters(
+            "swarm_origin_bytes", "Bytes of pieces that the proxy sent", {"reason": ORIGIN_REASONS}
+        )
+        self.swarm_turned_away = self._counter("swarm_turned_away", "Requests for pieces beyond the allowance")
+        self.swarm_faults = self._counters("swarm_faults", "Faults of peers that agents reported", {"wrong": WRONGS})
+        self.swarm_bans = self._counter("swarm_bans", "Bans of a node from an artifact, for wrong bytes")
 
     def _declare_rest(self) -> None:
         self.policy_refusals = self._counters(

@@ -15,13 +15,14 @@ import socket
 import struct
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Final
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from envproxy.errors import EnvproxyError, Unauthorized, UpstreamError
+from envproxy.errors import EnvproxyError, Overasked, Unauthorized, UpstreamError
 from envproxy.logs import redact
 from envproxy.middleware import CLIENT_GONE
 
@@ -60,8 +61,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def of_error(error: EnvproxyError) -> web.Response:
     """One of our own errors as an answer; its title, as a slug, is the `type` by which programs tell them apart."""
     headers = {}
-    if isinstance(error, UpstreamError):
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, UpstreamError | Overasked):
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Basic realm="envmesh"'
     kind = f"urn:envmesh:problem:{error.title.lower().replace(' ', '-')}"

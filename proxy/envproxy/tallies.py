@@ -22,6 +22,7 @@ COMPONENTS: Final = ("proxy", "agent")
 ROUTES: Final = (
     "project", "file", "metadata", "listing", "upload",
     "repodata", "shard", "package",
+    "swarm", "piece",
     "health", "metrics", "stats", "other",
 )  # fmt: skip
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other")

@@ -125,6 +125,14 @@ EVERY_KEY = {
     "files.tools.pins": (f"1.0/a.tgz={'a' * 64}", "pins", (("1.0/a.tgz", "a" * 64),)),
     "files.more.url": ("https://more.example.org/", "url", "https://more.example.org/"),
     "files.more.bearer": ("file:bearer", "bearer", "b-secret"),
+    "swarm.enabled": ("true", "enabled", True),
+    "swarm.secret": ("env:CI_TOKEN", "secret", "c-secret"),
+    "swarm.tenants.lab.secret": ("env:PASSWORD", "secret", "p-secret"),
+    "swarm.leases": ("4", "leases", 4),
+    "swarm.lease": ("2.5s", "lease_s", 2.5),
+    "swarm.heartbeat": ("1s", "heartbeat_s", 1.0),
+    "swarm.expiry": ("3s", "expiry_s", 3.0),
+    "swarm.unleased": ("1MB", "unleased_bytes", 1_000_000),
 }
 
 
@@ -138,9 +146,8 @@ def value_at(config: Config, key: str, attribute: str) -> object:
 
 
 def test_the_table_above_has_every_key():
-    generic = {
-        re.sub(r"(tokens|upstreams|hosted|indexes|channels|files)\.\w+", r"\1.<name>", key) for key in EVERY_KEY
-    }
+    tables = r"(tokens|upstreams|hosted|indexes|channels|files|tenants)\.\w+"
+    generic = {re.sub(tables, r"\1.<name>", key) for key in EVERY_KEY}
 
     assert generic == {key.path for key in KEYS}
 

@@ -125,6 +125,19 @@ class Download:
                 else:
                     await self._readers.news()
 
+    async def unverified(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Bytes [start, stop) as they come, right or not, for who can tell otherwise. Raises as `run`."""
+        with self._attached(start, stop) as reader:
+            while stop is None or reader.position < stop:
+                self._raise_error()
+                arrived = self._seen if stop is None else min(stop, self._seen)
+                if reader.position < arrived:
+                    yield await self._next(reader, arrived)
+                elif self.digest is not None:
+                    return
+                else:
+                    await self._readers.news()
+
     async def blob(self) -> str:
         """Wait for the end; the SHA-256 of the blob. Raises as `run`, and StorageFull if it could not be stored."""
         with self._attached(_NOWHERE, None):

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from aiohttp import web
 
+from .download import Download
 from .ranges import Span, Unsatisfiable, requested
 
 _SMALL_BYTES = 64 * 1024  # below this one read and one write beat the set-up of sendfile
@@ -35,19 +36,23 @@ def etag_of(sha256: str) -> str:
     return f'"{sha256}"'
 
 
-async def send_blob(request: web.Request, path: Path, what: Representation) -> web.StreamResponse:
-    """Send a stored blob. Raises FileNotFoundError if it was evicted a moment ago."""
+async def send_blob(
+    request: web.Request, path: Path, what: Representation, *, within: tuple[int, int] | None = None
+) -> web.StreamResponse:
+    """Send a stored blob, or its bytes `within` [start, stop). Raises FileNotFoundError if it was just evicted."""
     if what.etag is not None and _unchanged(request, what.etag):
         return web.Response(status=304, headers=_validators(what))
     blob, size = await asyncio.to_thread(_open, path)
+    first, last = within or (0, size)
     with blob:
-        answer = _head(request, what, total=size)
+        answer = _head(request, what, total=last - first)
         if isinstance(answer, web.Response):
             return answer
         response, span = answer
         await response.prepare(request)
         if request.method != "HEAD":
-            await _send_open_file(request, response, blob, span or Span(0, size, size))
+            start, stop = (first + span.start, first + span.stop) if span else (first, last)
+            await _send_open_file(request, response, blob, Span(start, stop, size))
     await response.write_eof()
     return response
 
@@ -88,6 +93,24 @@ async def send_download(request: web.Request, download: Arriving, what: Represen
                 await response.prepare(request)
             await response.write(chunk)
     await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def send_unverified(
+    request: web.Request, download: Download, what: Representation, *, within: tuple[int, int]
+) -> web.StreamResponse:
+    """Send bytes `within` [start, stop) as they come, to who can verify them. Raises as `send_download`."""
+    first, last = within
+    answer = _head(request, what, total=last - first)
+    if isinstance(answer, web.Response):
+        return answer
+    response, span = answer
+    start, stop = (first + span.start, first + span.stop) if span else (first, last)
+    await response.prepare(request)
+    async with aclosing(download.unverified(start, stop)) as chunks:
+        async for chunk in chunks:
+            await response.write(chunk)
     await response.write_eof()
     return response
 

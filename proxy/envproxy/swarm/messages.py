@@ -113,10 +113,9 @@ class Beaten(Message, frozen=True, kw_only=True):
 class Want(Message, frozen=True, kw_only=True):
     """An agent wants an artifact: POST /swarm/v1/want, one such request at a time for each artifact.
 
-    `path` is the artifact's path on this proxy's faces, `size` what a lock or page says of it. `held` and `moving`
-    are the whole truth about the pieces that are here and under way: a lease that is in neither is given back.
-    `count` pieces are wanted now, `hashes` are known already, `avoid` are peers not to be named. The answer waits for
-    news until `wait_s` has passed.
+    `path` is the artifact's path on this proxy's faces. `held` and `moving` are the whole truth about the pieces that
+    are here and under way: a lease that is in neither is given back. `count` pieces are wanted now, `hashes` are
+    known already, `avoid` are peers not to be named. The answer waits for news until `wait_s` has passed.
     """
 
     node: Name
@@ -124,7 +123,6 @@ class Want(Message, frozen=True, kw_only=True):
     directory: str
     sha256: Digest
     path: Path
-    size: Size | None = None
     held: Bitmap = b""
     moving: Bitmap = b""
     count: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8

@@ -1,0 +1,66 @@
+"""The holders of one artifact in one zone, any of whom can be drawn at random.
+
+Sets of pieces are whole numbers (bitmap.py). `union` and the members' bitmaps are kept up to date with each change;
+drawing costs the same however many there are, unless a piece is rare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+_GLANCE: Final = 32  # members looked at before all of them are
+
+
+class Crowd:
+    """See the module. `has` is one bitmap a member."""
+
+    def __init__(self) -> None:
+        self.has: dict[str, int] = {}
+        self.union = 0
+        self._names: list[str] = []
+        self._place: dict[str, int] = {}
+
+    def set(self, name: str, bitmap: int) -> None:
+        """A member has these pieces now, and no others; with none it is no member."""
+        before = self.has.get(name, 0)
+        if bitmap == before:
+            return
+        if not bitmap:
+            self._remove(name)
+        elif not before:
+            self._place[name] = len(self._names)
+            self._names.append(name)
+        if bitmap:
+            self.has[name] = bitmap
+        if before & ~bitmap:
+            self.union = self.without(frozenset())
+        else:
+            self.union |= bitmap
+
+    def without(self, others: frozenset[str]) -> int:
+        """What the members other than these have between them."""
+        union = 0
+        for name, bitmap in self.has.items():
+            if name not in others:
+                union |= bitmap
+        return union
+
+    def draw(self, piece: int, count: int, random: Random, admits: Callable[[str], bool]) -> list[str]:
+        """Up to `count` members at random that have the piece and are admitted."""
+        found = self._among(random.sample(self._names, min(_GLANCE, len(self._names))), piece, admits)
+        if len(found) < count and len(self._names) > _GLANCE:
+            found = self._among(self._names, piece, admits)
+            random.shuffle(found)
+        return found[:count]
+
+    def _among(self, names: list[str], piece: int, admits: Callable[[str], bool]) -> list[str]:
+        return [name for name in names if self.has[name] >> piece & 1 and admits(name)]
+
+    def _remove(self, name: str) -> None:
+        """The last one takes its place."""
+        del self.has[name]
+        place, last = self._place.pop(name), self._names.pop()
+        if last != name:
+            self._names[place], self._place[last] = last, place

@@ -1,0 +1,162 @@
+"""Answers the messages of agents: what the directory decides, with hashes and tickets, once an agent may have it.
+
+No HTTP here. An artifact is looked up on its face before a tenant hears anything of it, and again every ADMITTED_S,
+so what a policy refuses is not shared either. A `Want` that can be given nothing waits for news of its artifact, and
+so does the first one, until upstream has told how long the artifact is; a later one of the same node takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from envproxy.engine.flights import Flights
+
+from .admission import Admission, check_stated
+from .bell import Bell, Listener
+from .directory import Assignment, Directory, Key, Node, Rules
+from .messages import Beat, Beaten, Given, Hello, Offer, Peer, Report, Want, Welcome
+from .pieces import Cut, Pieces
+from .places import Places
+from .tickets import LIFE_S, Ticket, sign
+
+ADMITTED_S: Final = 60.0
+ANNOUNCE_S: Final = 30.0
+WAIT_S: Final = 5.0  # the longest that a Want may wait
+_ADMITTED: Final = 100_000  # remembered, some 300 bytes each
+
+
+class Desk:
+    """See the module. `name` tells this directory from earlier ones; `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        name: str,
+        directory: Directory,
+        pieces: Pieces,
+        places: Places,
+        looks: Flights[tuple[str, str], int | None],
+        admission: Admission,
+        bell: Bell,
+        rules: Rules,
+        *,
+        heartbeat_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._directory = directory
+        self._pieces = pieces
+        self._places = places
+        self._looks = looks
+        self._admission = admission
+        self._bell = bell
+        self._rules = rules
+        self._heartbeat_s = heartbeat_s
+        self._clock = clock
+        self._admitted = OrderedDict[tuple[Key, str], float]()
+        self._waiting: dict[tuple[Key, str], Want] = {}
+
+    async def hello(self, hello: Hello, tenant: str) -> Welcome:
+        """An agent comes. Raises Forbidden, NameTaken."""
+        check_stated(tenant, hello.tenant)
+        await self._directory.join(
+            Node(hello.node, hello.epoch, hello.address, hello.zone, tenant, hello.slots)
+        )  # fmt: skip
+        return Welcome(
+            directory=self._name,
+            tenant=tenant,
+            ticket_key=self._admission.key(tenant),
+            heartbeat_s=self._heartbeat_s,
+            expiry_s=self._rules.expiry_s,
+            announce_s=ANNOUNCE_S,
+            lease_s=self._rules.lease_s,
+            wait_s=WAIT_S,
+        )
+
+    async def beat(self, beat: Beat, tenant: str) -> Beaten:
+        """An agent lives."""
+        return Beaten(again="hello" if beat.directory != self._name else await self._directory.beat(beat, tenant))
+
+    async def report(self, report: Report, tenant: str) -> None:
+        """Peers of an agent failed."""
+        faults = [(Key(fault.sha256, tenant if fault.private else ""), fault) for fault in report.faults]
+        await self._directory.report(report.node, report.epoch, faults, tenant=tenant)
+
+    async def want(self, want: Want, tenant: str) -> Given:
+        """What an agent is to do for an artifact. Raises NoSuchThing, PolicyRefused, UpstreamError, StorageFull."""
+        if want.directory != self._name:
+            return Given(again="hello")
+        private = self._places.is_private(want.path)
+        key = Key(want.sha256, tenant if private else "")
+        until = self._clock() + min(want.wait_s, WAIT_S)
+        with self._bell.listening(want.sha256) as news:
+            try:
+                async with asyncio.timeout(max(0.0, until - self._clock())):
+                    cut = await self._cut(key, want, tenant)
+            except TimeoutError:
+                return Given(private=private)
+            assignment = await self._assign(key, want, cut, tenant, news, until)
+        if assignment is None:
+            return Given(again="hello")
+        return self._given(key, want, cut, assignment)
+
+    def admitted(self, sha256: str, tenant: str) -> Key | None:
+        """What an artifact is to a tenant that was admitted to it of late."""
+        now = self._clock()
+        for key in (Key(sha256, ""), Key(sha256, tenant)):
+            if self._admitted.get((key, tenant), 0.0) > now:
+                return key
+        return None
+
+    async def _cut(self, key: Key, want: Want, tenant: str) -> Cut:
+        size = None
+        if self._admitted.get((key, tenant), 0.0) <= self._clock():
+            size = await self._looks.join((want.path, want.sha256), lambda: self._places.look(want.path, want.sha256))
+            self._admit(key, tenant)
+        return await self._pieces.cut(want.sha256, want.path, size)
+
+    def _admit(self, key: Key, tenant: str) -> None:
+        self._admitted[key, tenant] = self._clock() + ADMITTED_S
+        self._admitted.move_to_end((key, tenant))
+        if len(self._admitted) > _ADMITTED:
+            self._admitted.popitem(last=False)
+
+    async def _assign(
+        self, key: Key, want: Want, cut: Cut, tenant: str, news: Listener, until: float
+    ) -> Assignment | None:
+        """Something to do, or nothing after the wait; None if the node is not known."""
+        self._waiting[key, want.node] = want
+        try:
+            while self._waiting.get((key, want.node)) is want:
+                assignment = await self._directory.assign(key, want, cut.layout, cut.hashed, tenant=tenant)
+                if assignment is None or assignment or want.count == 0:
+                    return assignment
+                if not await news.wait(until - self._clock()):
+                    break
+        finally:
+            if self._waiting.get((key, want.node)) is want:
+                del self._waiting[key, want.node]
+        return Assignment()
+
+    def _given(self, key: Key, want: Want, cut: Cut, assignment: Assignment) -> Given:
+        return Given(
+            private=bool(key.tenant),
+            size=cut.layout.size,
+            piece_bytes=cut.layout.piece_bytes,
+            hashes_from=want.hashes,
+            hashes=b"".join(cut.hashes[want.hashes :]),
+            leases=list(assignment.leases),
+            offers=[
+                Offer(piece=offered.piece, peers=[self._peer(key, holder) for holder in offered.holders])
+                for offered in assignment.offers
+            ],
+        )
+
+    def _peer(self, key: Key, holder: Node) -> Peer:
+        ticket = ""
+        if key.tenant:
+            expiry = int(self._clock()) + LIFE_S
+            ticket = sign(Ticket(key.sha256, holder.name, key.tenant, expiry), self._admission.key(key.tenant))
+        return Peer(node=holder.name, address=holder.address, zone=holder.zone, ticket=ticket)
