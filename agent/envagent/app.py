@@ -190,7 +190,8 @@ class App:
                 return found
             if missing := self._missing(target, plan):
                 with watch.stage("fetch"):
-                    plan = planning.plan_of(target, {**paths, **self._fetched(missing)}, interpreter)
+                    plan.check()
+                    plan = planning.plan_of(target, {**paths, **self._unpacked(missing, plan)}, interpreter)
             with watch.stage("make"):
                 made = materialize(
                     plan,
@@ -211,7 +212,10 @@ class App:
         if archive := target.archive:
             from envagent.materialize import standalone  # noqa: PLC0415  # most locks have none
 
-            return standalone.obtain(archive, self.store, lambda package: self._fetched([package])[package.sha256])
+            def fetched(package: Package) -> Path:
+                return self._fetched([package], self._downloads)[package.sha256]
+
+            return standalone.obtain(archive, self.store, fetched)
         from envagent.materialize.pythons import find_system  # noqa: PLC0415  # conda environments need none
 
         return find_system(wanted.version, environ=self._environ)
@@ -221,9 +225,18 @@ class App:
         absent = {source.sha256 for source in plan.sources if self.store.find(plan.key(source)) is None}
         return [package for package in target.packages if package.sha256 in absent]
 
-    def _fetched(self, packages: Sequence[Package]) -> Mapping[str, Path]:
+    def _unpacked(self, packages: Sequence[Package], plan: Plan) -> Mapping[str, Path]:
+        """The files of the packages, whose trees were built while others came."""
+        from envagent.handover import Handover  # noqa: PLC0415  # not needed for what is in the store
+        from envagent.materialize.intake import Intake  # noqa: PLC0415
+
+        size = sum(package.size for package in packages)
+        with Intake(plan, self.store, self._progress, total=len(packages), size=size) as intake:
+            return self._fetched(packages, Handover(self._downloads, plan, self.artifacts, intake))
+
+    def _fetched(self, packages: Sequence[Package], report: FetchReport) -> Mapping[str, Path]:
         from envagent.fetch.fetch import fetch_all  # noqa: PLC0415  # not needed for what is in the store
         from envagent.fetch.sources import Sources  # noqa: PLC0415
 
         sources = Sources(self.config.proxy, self.config.proxy_fallback)
-        return fetch_all(packages, self.artifacts, sources, report=self._downloads, token=self.config.proxy_token)
+        return fetch_all(packages, self.artifacts, sources, report=report, token=self.config.proxy_token)

@@ -6,6 +6,7 @@ server that fails is a line of its own in both: the next one may be slower, and 
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from envagent.fetch.report import Report
@@ -31,6 +32,7 @@ class Console(Report):
         self._stream = stream
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()  # downloads and unpacking tell of themselves at the same time
 
     # --- downloads (fetch.report) -----------------------------------------------------------------------
 
@@ -81,9 +83,10 @@ class Console(Report):
     # --- bars -------------------------------------------------------------------------------------------
 
     def _task(self, name: str, total: int = 0) -> TaskID:
-        if name not in self._tasks:
-            self._tasks[name] = self._started().add_task(name, total=total, name="")
-        return self._tasks[name]
+        with self._lock:
+            if name not in self._tasks:
+                self._tasks[name] = self._started().add_task(name, total=total, name="")
+            return self._tasks[name]
 
     def _started(self) -> Bars:
         if self._bars is None:

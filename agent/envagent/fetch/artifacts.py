@@ -94,6 +94,10 @@ class Artifacts:
         """Give a file on the same disk its place; the caller has compared its bytes with the digest."""
         return self._admit(path, sha256)
 
+    def has_verified(self, sha256: str) -> bool:
+        """Whether this object had the bytes compared with the digest, since it was made or settled last."""
+        return sha256 in self._fresh
+
     def settle(self, names: Collection[str] = ()) -> None:
         """Make durable what this object added, and `names` that are here: one syncfs(2), which may take seconds."""
         fresh = self._fresh.union(names) - self._journal.names()

@@ -1,7 +1,8 @@
-"""Building the trees that the store lacks: largest first, each by one process on the node.
+"""Building the trees that the store lacks, each by one process on the node.
 
 Other processes may want the same trees at the same moment. What another one is building is left to it and waited for
-last, when this one holds no reservation, so that two processes never wait for each other.
+last, when this one holds no reservation, so that two processes never wait for each other. Where the archives come
+from, and whether all are there yet (intake.py), is no matter here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from envagent.materialize import install
 from envagent.materialize.plan import CondaFile
@@ -18,8 +19,9 @@ from envagent.materialize.workers import Workers
 from envagent.store.node import Build, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from envagent.materialize import conda_install
     from envagent.materialize.plan import Plan, Source
@@ -40,57 +42,78 @@ def build_trees(
     cores: int = 0,
     prove: bool = True,
 ) -> dict[str, Tree]:
-    """The tree of every package of `missing`, by sha256; `cores` is how many to use, 0 for all that may be used.
+    """The tree of every package of `missing`, by sha256, the largest first; `cores` is how many to use, 0 for all.
 
     Without `prove` what RECORD promises of files is believed, and `scrub` has it yet to prove.
 
     Raises ArtifactRefused; OSError passes.
     """
     sizes = {source.sha256: source.path.stat().st_size for source in missing}
-    ordered = sorted(missing, key=lambda source: sizes[source.sha256], reverse=True)
-    count = cores or len(os.sched_getaffinity(0))
-    with Workers(count, processes=sum(sizes.values()) >= _PROCESSES_FROM_BYTES) as workers:
-        builds = _Builds(plan, store, work, workers, report, prove)
-        try:
-            return builds.run(ordered)
-        finally:
-            builds.let_go()
+    with (
+        workers_for(sum(sizes.values()), cores) as workers,
+        Builds(plan, store, work, workers, report, len(missing), prove=prove) as builds,
+    ):
+        for source in sorted(missing, key=lambda source: sizes[source.sha256], reverse=True):
+            builds.begin(source)
+        return builds.finish()
+
+
+def workers_for(size: int, cores: int = 0) -> Workers:
+    """Those for packages of `size` bytes together; `cores` is how many to use, 0 for all that may be used."""
+    return Workers(cores or len(os.sched_getaffinity(0)), processes=size >= _PROCESSES_FROM_BYTES)
 
 
 @dataclass
-class _Builds:
+class Builds:
+    """The trees that this process builds, `total` of them; a context manager, which lets go of what is unfinished.
+
+    `wake` is called, from any thread, when `publish_ready` may have something to do.
+    """
+
     plan: Plan
     store: NodeStore
     work: Path
     workers: Workers
     report: Report
-    prove: bool
+    total: int
+    prove: bool = True
+    wake: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self._begun: deque[install.Unpacking | conda_install.Unpacking] = deque()
+        self._elsewhere: list[Source] = []
         self._done: dict[str, Tree] = {}
-        self._total = 0
 
-    def run(self, sources: list[Source]) -> dict[str, Tree]:
-        """Build them all."""
-        self._total = len(sources)
-        elsewhere = [source for source in sources if not self._begin(source, wait=False)]
-        while self._begun:
-            self._finish()
-        for source in elsewhere:
-            self._begin(source, wait=True)
-            while self._begun:
-                self._finish()
-        return self._done
+    def __enter__(self) -> Self:
+        return self
 
-    def let_go(self) -> None:
-        """Release what was begun and will not be finished."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for unpacking in self._begun:
             unpacking.build.release()
 
+    def begin(self, source: Source) -> None:
+        """Hand a package to the workers, or leave it to the process that is at it. Raises as `finish`."""
+        if not self._begin(source, wait=False):
+            self._elsewhere.append(source)
+
+    def publish_ready(self) -> None:
+        """Publish what is whole, in the order in which it was begun. Raises as `finish`."""
+        while self._begun and all(part.done() for part in self._begun[0].parts):
+            self._publish()
+
+    def finish(self) -> dict[str, Tree]:
+        """Every tree, by sha256 (blocking). Raises ArtifactRefused; OSError passes."""
+        self._publish_all()
+        for source in self._elsewhere:
+            self._begin(source, wait=True)
+            self._publish_all()
+        return self._done
+
     def _begin(self, source: Source, *, wait: bool) -> bool:
         if len(self._begun) >= _MAX_AT_ONCE:
-            self._finish()
+            self._publish()
         reserved = self.store.reserve(self.plan.key(source), self.work, wait=wait)
         if isinstance(reserved, Build):
             try:
@@ -103,13 +126,24 @@ class _Builds:
         return reserved is not None
 
     def _start(self, source: Source, build: Build) -> install.Unpacking | conda_install.Unpacking:
+        unpacking = self._unpacking(source, build)
+        if wake := self.wake:
+            for part in unpacking.parts:
+                part.add_done_callback(lambda _: wake())
+        return unpacking
+
+    def _unpacking(self, source: Source, build: Build) -> install.Unpacking | conda_install.Unpacking:
         if isinstance(source, CondaFile):
             from envagent.materialize import conda_install  # noqa: PLC0415  # zstandard, tarfile: only for conda
 
             return conda_install.start(source, self.plan.library, build, self.workers)
         return install.start(source, self.plan.library, build, self.workers, prove=self.prove)
 
-    def _finish(self) -> None:
+    def _publish_all(self) -> None:
+        while self._begun:
+            self._publish()
+
+    def _publish(self) -> None:
         unpacking = self._begun[0]
         tree = unpacking.finish()
         self._begun.popleft()
@@ -117,4 +151,4 @@ class _Builds:
 
     def _add(self, source: Source, tree: Tree) -> None:
         self._done[source.sha256] = tree
-        self.report(Progress("unpack", source.filename, len(self._done), self._total))
+        self.report(Progress("unpack", source.filename, len(self._done), self.total))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from envagent.errors import ArtifactRefused
 from envagent.materialize import conda_archive, conda_meta
 from envagent.materialize.conda_package import PathEntry, moves, read_package
-from envagent.materialize.install import check_digest
-from envagent.materialize.job import CondaInstall, Digest
+from envagent.materialize.install import check_digest, digest_of
+from envagent.materialize.job import CondaInstall
 from envagent.materialize.layout import BIN
 from envagent.materialize.link import make_directories
 from envagent.materialize.member import Damaged
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def start(source: CondaFile, library: str, build: Build, workers: Workers) -> Unpacking:
     """Begin to build the tree of a package."""
     path = str(source.path)
-    digest = workers.submit(Digest(path))
+    digest = digest_of(source, path, workers)
     job = CondaInstall(path, str(build.files), source.stem, library)
     return Unpacking(source, build, digest, workers.submit(job))
 
@@ -52,6 +52,11 @@ class Unpacking:
     build: Build
     digest: Future[list[bytes]]
     manifest: Future[list[bytes]]
+
+    @property
+    def parts(self) -> tuple[Future[list[bytes]], ...]:
+        """What `finish` waits for."""
+        return self.digest, self.manifest
 
     def finish(self) -> Tree:
         """Publish the tree. Raises ArtifactRefused; OSError passes."""

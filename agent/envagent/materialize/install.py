@@ -67,19 +67,21 @@ def install(job: Install) -> bytes:
 
 def start(source: WheelFile, library: str, build: Build, hands: Hands, *, prove: bool) -> Unpacking:
     """Begin to build the tree; without `prove` RECORD is believed. Raises ArtifactRefused; OSError passes."""
-    job = Install(str(source.path), source.filename, source.sha256, library, str(build.files), prove)
+    job = Install(str(source.path), source.filename, source.sha256, library, str(build.files), prove, source.verified)
     if source.path.stat().st_size > _WHOLE_BYTES:
-        return Unpacking(source, build, _begin(job, hands).manifest)
+        shared = _begin(job, hands)
+        return Unpacking(source, build, (shared.digest, *(written for _, written in shared.units)), shared.manifest)
     whole = hands.submit(job)
-    return Unpacking(source, build, lambda: Manifest.decode(whole.result()[0]))
+    return Unpacking(source, build, (whole,), lambda: Manifest.decode(whole.result()[0]))
 
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A tree on its way: `manifest` waits until it is whole."""
+    """A tree on its way: `manifest` waits for the `parts`, and for nothing else."""
 
     source: WheelFile
     build: Build
+    parts: tuple[Future[list[bytes]], ...]
     manifest: Callable[[], Manifest]
 
     def finish(self) -> Tree:
@@ -88,7 +90,7 @@ class Unpacking:
 
 
 def _begin(job: Install, hands: Hands) -> _Parts:
-    digest = hands.submit(Digest(job.archive))
+    digest = digest_of(job, job.archive, hands)
     try:
         wheel = read_wheel(Path(job.archive), filename=job.filename)
         placed = _spread(wheel, job.library)
@@ -199,6 +201,15 @@ def _from_site(path: str, library: str) -> str:
     """The path as RECORD writes it: relative to site-packages."""
     site = site_packages(library)
     return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
+
+
+def digest_of(asked: Source | Install, archive: str, hands: Hands) -> Future[list[bytes]]:
+    """The answer to a Digest job; what was compared already is not read again."""
+    if not asked.verified:
+        return hands.submit(Digest(archive))
+    known: Future[list[bytes]] = Future()
+    known.set_result([bytes.fromhex(asked.sha256)])
+    return known
 
 
 def check_digest(asked: Source | Install, digest: Future[list[bytes]]) -> None:

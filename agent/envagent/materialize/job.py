@@ -31,7 +31,10 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag="digest"):
 
 
 class Install(msgspec.Struct, frozen=True, array_like=True, tag="install"):
-    """Make the whole tree of a wheel below `root`, for the interpreter's `library`; the answer is its manifest."""
+    """Make the whole tree of a wheel below `root`, for the interpreter's `library`; the answer is its manifest.
+
+    `verified` is whether the archive is known to have that sha256.
+    """
 
     archive: str
     filename: str
@@ -39,6 +42,7 @@ class Install(msgspec.Struct, frozen=True, array_like=True, tag="install"):
     library: str
     root: str
     prove: bool
+    verified: bool = False
 
 
 class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):

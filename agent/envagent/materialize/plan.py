@@ -34,7 +34,8 @@ class WheelFile:
     """A wheel on this machine: any path, its real `filename`, the `sha256` (hexadecimal) that it must have.
 
     `requested` is whether someone asked for it by name (REQUESTED, PEP 376); `direct_url` is the content of
-    direct_url.json (PEP 610) for what did not come from an index by name.
+    direct_url.json (PEP 610) for what did not come from an index by name. `verified` is whether this very process has
+    compared the bytes with the digest already.
     """
 
     path: Path
@@ -42,14 +43,19 @@ class WheelFile:
     filename: str
     requested: bool = False
     direct_url: str = ""
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CondaFile:
-    """A conda package on this machine: any path, and its entry in the lock, which goes into conda-meta."""
+    """A conda package on this machine: any path, and its entry in the lock, which goes into conda-meta.
+
+    `verified` is as of wheels.
+    """
 
     path: Path
     package: CondaPackage
+    verified: bool = False
 
     @property
     def sha256(self) -> str:

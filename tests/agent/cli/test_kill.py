@@ -66,3 +66,14 @@ async def test_after_a_kill_in_the_middle_of_a_download_the_next_run_just_works(
     process.kill()
     await process.communicate()
     await assert_next_run_works(agent, lock)
+
+
+async def test_what_has_arrived_is_unpacked_while_the_rest_is_still_on_its_way(
+    agent: Agent, lock: Path, upstream: FakeIndex
+) -> None:
+    upstream.fail(f"*/{DISTS[0].filename}", HangAfter(100_000), times=1)
+    process = await agent.start("materialize", lock, "--prefix", "envs/env")
+    await until(lambda: len(list(agent.data.glob("store/trees/*/*"))) == len(DISTS) - 1)
+    process.kill()
+    await process.communicate()
+    await assert_next_run_works(agent, lock)
