@@ -81,7 +81,7 @@ async def test_what_the_server_says_against_an_upload_is_shown(
 
 
 async def test_a_running_server_shows_what_was_yanked_and_deleted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
     async with serving(tmp_path) as proxy, visiting(proxy.channel("team")) as visitor:
@@ -106,7 +106,7 @@ async def test_a_running_server_shows_what_was_yanked_and_deleted(
 
 
 async def test_stats_tell_of_channels_while_a_server_runs_and_after(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
     async with FakeChannel() as upstream:
@@ -122,6 +122,7 @@ async def test_stats_tell_of_channels_while_a_server_runs_and_after(
             assert await asyncio.to_thread(main, ["stats", "--json", "--url", proxy.url]) == 0
             running = json.loads(capsys.readouterr().out)
     assert (running["ecosystems"]["conda"]["artifact"]["hit"], running["upstream_requests"]["demo"]) == (1, 3)
+    monkeypatch.setenv("ENVPROXY_SERVER_LISTEN", f"127.0.0.1:{unused_tcp_port}")
     assert await asyncio.to_thread(main, ["stats", "--json", *place]) == 0
     kept = json.loads(capsys.readouterr().out)
     assert (kept["packages"], kept["hosted_packages"]) == ({"conda-forge": 0, "demo": 1}, 2)
