@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from envagent.errors import UsageError
+from envagent.errors import ConfigRefused, UsageError
 from envagent.places import CONFIG_VARIABLE, config_file, data_directory
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def config_of(args: Namespace) -> Config:
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str | None = None) -> Config:
-    """The configuration of these flags and variables, and of the file that they name. Raises UsageError."""
+    """The configuration of these flags and variables, and of the file that they name.
+
+    Raises ConfigRefused with everything that is wrong, UsageError for a file that cannot be read.
+    """
     written = {name: _Written(value, f"--{name}", environ) for name, value in flags.items()}
     for name in _READERS:
         variable = "ENVAGENT_" + name.upper().replace("-", "_")
@@ -105,11 +108,21 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str |
     told = file or environ.get(CONFIG_VARIABLE)
     path = Path(told or config_file(environ))
     for name, value in _document(path, must_exist=bool(told)).items():
-        if name not in _READERS:
-            raise UsageError(f"{path}: {name} is no setting", hint=f"settings are {', '.join(_READERS)}")
         written.setdefault(name, _Written(value, f"{path}: {name}", environ))
-    settings = {name.replace("-", "_"): _READERS[name](setting) for name, setting in written.items()}
-    return Config(**{"data": Path(data_directory(environ)), **settings})
+    return Config(**{"data": Path(data_directory(environ)), **_settings(written)})
+
+
+def _settings(written: Mapping[str, _Written]) -> dict[str, Any]:
+    """What each says. Raises ConfigRefused."""
+    settings, faults = {}, []
+    for name, setting in written.items():
+        try:
+            settings[name.replace("-", "_")] = _READERS.get(name, _unknown)(setting)
+        except UsageError as error:
+            faults.append(error)
+    if faults:
+        raise ConfigRefused(faults)
+    return settings
 
 
 def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -124,6 +137,10 @@ def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 
 # --- what a value may be --------------------------------------------------------------------------------
+
+
+def _unknown(written: _Written) -> None:
+    raise UsageError(f"{written.where} is no setting", hint=f"settings are {', '.join(_READERS)}")
 
 
 def _path(written: _Written) -> Path:

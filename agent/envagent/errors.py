@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class EnvagentError(Exception):
@@ -33,6 +33,18 @@ class UsageError(EnvagentError):
     """What was asked for does not exist or needs one more word from the caller."""
 
     exit_code = 2
+
+
+class ConfigRefused(UsageError):
+    """Settings that cannot be. Carries all of them, each with its place and hint."""
+
+    def __init__(self, faults: Sequence[UsageError]) -> None:
+        self.faults = tuple(faults)
+        if len(faults) == 1:
+            super().__init__(faults[0].message, hint=faults[0].hint)
+            return
+        lines = [f"  {fault.message}" + (f" ({fault.hint})" if fault.hint else "") for fault in faults]
+        super().__init__("\n".join([f"{len(faults)} settings cannot be as they are:", *lines]))
 
 
 class CannotExport(UsageError):

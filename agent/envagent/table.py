@@ -201,6 +201,15 @@ COMMANDS = (
         (("envagent scrub", "once a week"),),
     ),
     Command(
+        "check",
+        "check:run",
+        "list everything that is wrong with the settings",
+        "Of FILE, or of the file that other commands would read; together with the variables that are set, and with "
+        "what the settings refer to. Exit code 2 if anything is wrong.",
+        (Argument("the configuration (default ~/.config/envagent/config.toml)", metavar="FILE", optional=True),),
+        (("envagent check agent.toml", "before it is rolled out"),),
+    ),
+    Command(
         "serve",
         "serve:run",
         "run the daemon in the foreground",

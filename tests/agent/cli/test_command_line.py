@@ -120,3 +120,26 @@ def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("dada = 1\n")
     with pytest.raises(UsageError, match="dada is no setting"):
         load({}, {"HOME": "/home/me"}, file=str(tmp_path / "agent.toml"))
+
+
+def test_check_lists_everything_that_is_wrong_with_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('proxy = "proxy"\nlink-mode = "symlink"\nlimits = 3\nmin-free = "1XB"\n')
+    said = Agent(tmp_path, {"ENVAGENT_PROXY_TOKEN": "env:NOWHERE"}).say("check", tmp_path / "agent.toml")
+    assert (said.code, said.out) == (2, "")
+    first, *faults = said.err.splitlines()
+    assert first == "error: 5 settings cannot be as they are:"
+    assert [fault.split()[:2] for fault in faults] == [
+        ["ENVAGENT_PROXY_TOKEN", "refers"],
+        [f"{tmp_path}/agent.toml:", "proxy"],
+        [f"{tmp_path}/agent.toml:", "link-mode"],
+        [f"{tmp_path}/agent.toml:", "limits"],
+        [f"{tmp_path}/agent.toml:", "min-free"],
+    ]
+    assert faults[2].endswith("link-mode cannot be 'symlink' (it is one of hardlink, reflink, copy, overlay)")
+
+
+def test_check_says_what_holds(file: Path, tmp_path: Path) -> None:
+    said = Agent(tmp_path).say("check", file)
+    assert (said.code, said.out) == (
+        0, f"{file} is fine: keeps /file, asks http://file.example.org, links by copy\n",
+    )  # fmt: skip
