@@ -36,6 +36,15 @@ def test_nobody_is_left_alone_for_more_than_half_a_minute() -> None:
     assert reputation.conduct["near"].until == 30.0
 
 
+def test_a_peer_that_is_busy_is_asked_again_but_not_for_ever() -> None:
+    reputation = Reputation()
+    for _ in range(7):
+        reputation.had_no_slot("near", 0.0)
+    assert order(reputation) == ["near", "busy", "far"]
+    reputation.had_no_slot("near", 0.0)
+    assert order(reputation) == ["busy", "far"]
+
+
 def test_a_right_piece_makes_up_for_old_failures() -> None:
     reputation = Reputation()
     reputation.failed("near", 0.0)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 """How long a peer is left alone after its first failure, and at most."""
+MOST_BUSY = 8
+"""How often in a row a peer may have no slot free before that counts as a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,20 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """What a peer did lately: failures in a row, and until when it is left alone."""
+    """What a peer did lately: failures in a row, until when it is left alone, and how often it had no slot free."""
 
     failures: int = 0
     until: float = 0.0
+    busy: int = 0
 
     def failed(self, now: float) -> Conduct:
         """It failed once more."""
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.failures)
         return Conduct(self.failures + 1, now + pause)
+
+    def had_no_slot(self, now: float) -> Conduct:
+        """It was busy once more; one that always is fails, too."""
+        return self.failed(now) if self.busy + 1 >= MOST_BUSY else replace(self, busy=self.busy + 1)
 
 
 @dataclass(slots=True)
@@ -48,6 +55,10 @@ class Reputation:
     def failed(self, node: str, now: float) -> None:
         """The peer did not answer, stalled, or does not have what it was said to have."""
         self.conduct[node] = self.conduct.get(node, Conduct()).failed(now)
+
+    def had_no_slot(self, node: str, now: float) -> None:
+        """The peer gives as many pieces as it may."""
+        self.conduct[node] = self.conduct.get(node, Conduct()).had_no_slot(now)
 
     def succeeded(self, node: str) -> None:
         """The peer gave a piece that is right: old failures are forgotten."""

@@ -56,8 +56,8 @@ class Holding:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every piece is here; that the whole has its digest is for `finish` to say."""
-        return self._verified == self.layout.all
+        """Whether every piece is here and hashed; that the whole has its digest is for `finish` to say."""
+        return self._grown == self.layout.count
 
     def add(self, index: int, data: bytes | bytearray | memoryview, sha256: str) -> bool:
         """Keep a piece if it has that digest; whether it has. OSError passes."""

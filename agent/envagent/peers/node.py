@@ -27,6 +27,7 @@ from envagent.peers.face import Face
 from envagent.peers.inventory import Inventory, Limits
 from envagent.peers.membership import Identity, Membership, Publicity
 from envagent.peers.mirror import mirroring
+from envagent.peers.metrics import NodeMetrics, Now
 from envagent.peers.pieces import Pieces
 from envagent.peers.server import PeerRoutes
 from envagent.peers.status import Holder, Moving, NodeStatus
@@ -96,11 +97,13 @@ class Node:
         self._events = EventLog(config.swarm_events, time.time)
         self._publicity = Publicity(self._paths.public)
         self._faults = Faults()
+        self._random = random.Random()  # noqa: S311  # who is asked first is no secret
         self._pieces = Pieces(
             self._wire,
             self._reputation,
             self._events,
             zone=config.zone,
+            random=self._random,
             clock=time.monotonic,
             fault=self._faults.note,
         )
@@ -138,15 +141,17 @@ class Node:
         """What is served on the port."""
         config = self._config
         app = build(
-            mirroring(self._origins, config.proxy, config.proxy_token, data=self._paths.faces, listen=self.address)
+            mirroring(self._origins, config.proxy, config.proxy_token, data=self._paths.faces, listen=self.address),
+            component="agent",
         )
+        app[PARTS].metrics.show(NodeMetrics(self._pieces.counts, self._now))
         self._around = Surroundings(
             self._wire,
             self._membership,
             self._publicity,
             self._inventory,
             self._pieces,
-            random.Random(),  # noqa: S311  # who is asked first is no secret
+            self._random,
             time.monotonic,
         )
         self._swarm = Swarm(self._around, app[PARTS].tasks)
@@ -155,6 +160,14 @@ class Node:
         self._routes.add_to(app)
         app.cleanup_ctx.append(self._living)
         return app
+
+    def _now(self) -> Now:
+        return Now(
+            len(self._membership.known),
+            len(self._swarm.downloads),
+            self._routes.busy,
+            bool(self._membership.directory),
+        )
 
     def status(self) -> NodeStatus:
         """What is held and what moves, from whom (blocking)."""

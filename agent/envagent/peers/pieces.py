@@ -19,6 +19,7 @@ from envproxy.errors import BadUpstreamBody, EnvproxyError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from random import Random
 
     import aiohttp
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from envagent.peers.wire import Wire
     from envproxy.swarm.messages import Peer, Wrong
 
+PAUSES_S = (0.05, 0.25)  # the shortest and the longest after a piece that no peer gave
 PIECES_AT_ONCE = 12  # in memory, of all artifacts together
 
 
@@ -71,6 +73,7 @@ class Pieces:
         events: EventLog,
         *,
         zone: str,
+        random: Random,
         clock: Callable[[], float],
         fault: Callable[[str, int, str, Wrong], None],
     ) -> None:
@@ -80,6 +83,7 @@ class Pieces:
         self._reputation = reputation
         self._events = events
         self._zone = zone
+        self._random = random
         self._clock = clock
         self._fault = fault
         self._slots = asyncio.Semaphore(PIECES_AT_ONCE)
@@ -109,6 +113,7 @@ class Pieces:
             for one in self._in_order(peers, holding.sha256):
                 if await self._from_peer(holding, index, sha256, part, by_node[one.node]):
                     return True
+        await asyncio.sleep(self._random.uniform(*PAUSES_S))  # all are busy, or the directory does not know yet
         return False
 
     async def _from_peer(self, holding: Holding, index: int, sha256: str, part: _Part, peer: Peer) -> bool:
@@ -143,9 +148,10 @@ class Pieces:
         return is_right
 
     def _note_failure(self, sha256: str, index: int, peer: Peer, error: EnvproxyError) -> None:
-        """A peer that is only busy did nothing wrong."""
+        """A peer that is only busy did nothing wrong, unless it always is."""
         self._events.note("failed", sha256, index, peer.node)
         if isinstance(error, UpstreamError) and error.answered == 503:
+            self._reputation.had_no_slot(peer.node, self._clock())
             return
         self._reputation.failed(peer.node, self._clock())
         if isinstance(error, UpstreamError):
