@@ -54,10 +54,9 @@ class Order:
     target: str = ""
     prefix: str = ""
 
-    @property
-    def question(self) -> Question:
+    def question(self, link_mode: str) -> Question:
         """What decides the answer, for the next time."""
-        return Question(self.lock, env=self.env, target=self.target, prefix=self.prefix)
+        return Question(self.lock, env=self.env, target=self.target, prefix=self.prefix, link_mode=link_mode)
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +155,8 @@ class App:
         """For the next time, when it is not new and took no time."""
         again = msgspec.json.encode(msgspec.structs.replace(made, new=False, seconds={})).decode()
         used = References(self.store.root).place(Path(made.prefix))
-        Answer(made.prefix, again, str(used)).write(order.question.note(str(self.config.data)))
+        note = order.question(self.config.link_mode).note(str(self.config.data))
+        Answer(made.prefix, again, str(used)).write(note)
 
     def read(self, data: bytes, name: str) -> Lock:
         """The lock that these bytes are, whatever the format; one that names no machine is read for this one."""

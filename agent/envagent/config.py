@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from envagent.errors import ConfigRefused, UsageError
-from envagent.places import CONFIG_VARIABLE, config_file, data_directory
+from envagent.places import CONFIG_VARIABLE, LINK_MODE, config_file, data_directory
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,7 +39,7 @@ class Config:
     data: Path
     proxy: str = ""
     proxy_fallback: bool = True
-    link_mode: str = "hardlink"
+    link_mode: str = LINK_MODE
     bytecode: bool = True
     proxy_token: str = field(default="", repr=False)
     zone: str = ""

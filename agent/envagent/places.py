@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "ENVAGENT_DATA"
 CONFIG_VARIABLE = "ENVAGENT_CONFIG"
+LINK_MODE_VARIABLE = "ENVAGENT_LINK_MODE"
+LINK_MODE = "hardlink"
+"""How files get into an environment unless it is told otherwise."""
 SOCKET = "envagent.sock"
 """The daemon's socket in the data directory."""
 

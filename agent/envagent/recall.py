@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, config_file, data_directory
+from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, LINK_MODE, LINK_MODE_VARIABLE, config_file, data_directory
 from envproxy import __version__
 
 TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
@@ -32,10 +32,13 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Question:
-    """What was asked, as the long way also sees it: a lock file's bytes, and names that are empty if not given."""
+    """What was asked, as the long way also sees it: a lock file's bytes, and names that are empty if not given.
 
-    def __init__(self, lock: bytes, *, env: str, target: str, prefix: str) -> None:
-        self._said = (hashlib.sha256(lock).hexdigest(), env, target, prefix and os.path.abspath(prefix))
+    An overlay is another environment than one of files, and there for those only who see its mount.
+    """
+
+    def __init__(self, lock: bytes, *, env: str, target: str, prefix: str, link_mode: str) -> None:
+        self._said = (hashlib.sha256(lock).hexdigest(), env, target, prefix and os.path.abspath(prefix), link_mode)
 
     def note(self, data: str) -> str:
         """The file below the data directory that has the answer, or will."""
@@ -67,7 +70,8 @@ def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> 
         return None
     names = {name: flags.get(name, "") for name in ("env", "target", "prefix")}
     try:
-        return answered(Question(_read(flags["lock"]), **names), _data(flags, environ))
+        data, link_mode = _settings(flags, environ)
+        return answered(Question(_read(flags["lock"]), **names, link_mode=link_mode), data)
     except (OSError, ValueError):
         return None
 
@@ -109,17 +113,23 @@ def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
     return found if all(found.values()) else {}
 
 
-def _data(flags: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """The data directory, by the rules of config.py. Raises OSError, ValueError where those refuse."""
-    if told := flags.get("data") or environ.get(DATA_VARIABLE):
-        return os.path.expanduser(told)
+def _settings(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[str, str]:
+    """The data directory and the link mode, by the rules of config.py. OSError and ValueError pass."""
+    data = flags.get("data") or environ.get(DATA_VARIABLE)
+    link_mode = flags.get("link-mode") or environ.get(LINK_MODE_VARIABLE)
+    written = {} if data and link_mode else _document(flags.get("config") or environ.get(CONFIG_VARIABLE), environ)
+    data = data or str(written.get("data", data_directory(environ)))
+    return os.path.expanduser(data), link_mode or str(written.get("link-mode", LINK_MODE))
+
+
+def _document(told: str | None, environ: Mapping[str, str]) -> dict[str, object]:
     try:
-        text = _read(flags.get("config") or environ.get(CONFIG_VARIABLE) or config_file(environ)).decode()
+        text = _read(told or config_file(environ)).decode()
     except FileNotFoundError:
-        return data_directory(environ)
+        return {}
     import tomllib  # noqa: PLC0415  # only where there is such a file
 
-    return os.path.expanduser(str(tomllib.loads(text).get("data", data_directory(environ))))
+    return tomllib.loads(text)
 
 
 def _holds(note: str) -> bool:

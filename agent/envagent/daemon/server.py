@@ -191,14 +191,14 @@ class Daemon:
     def _made_or_refused(self, asked: Asked, tell: Callable[[Event], object]) -> Ready | Refused:
         order = order_of(asked)
         try:
-            return Ready(self._recalled(order) or self._app(asked, tell).materialize(order))
+            return Ready(self._recalled(order, asked.link_mode) or self._app(asked, tell).materialize(order))
         except EnvagentError as error:
             return Refused(error.message, error.hint, error.exit_code)
         except OSError as error:
             return Refused(str(error), "", 1)
 
-    def _recalled(self, order: Order) -> Made | None:
-        answer = answered(order.question, str(self._config.data))
+    def _recalled(self, order: Order, link_mode: str) -> Made | None:
+        answer = answered(order.question(link_mode), str(self._config.data))
         return msgspec.json.decode(answer.json, type=Made) if answer else None
 
     def _app(self, asked: Asked, tell: Callable[[Event], object]) -> App:

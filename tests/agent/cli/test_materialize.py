@@ -181,6 +181,18 @@ async def test_a_command_may_have_its_environment_mounted_for_itself(agent: Agen
     assert (await agent.run(*inside)).out == said.out
 
 
+async def test_an_environment_of_links_is_no_answer_to_who_asks_for_a_mounted_one(agent: Agent, lock: Path) -> None:
+    links = await agent.run("materialize", lock)
+    words = ("run", "--lock", lock, "--link-mode", "overlay", "--", "python", "-c", SHOW)
+    mounted = await agent.run(*words)
+    if "no overlay can be mounted" in mounted.err or "may not have a user namespace" in mounted.err:
+        pytest.skip(f"this machine does not let a command mount: {mounted.err.splitlines()[0]}")
+    place = links.out.strip()
+    assert mounted.out == f"1.0 2.0 {place}-overlay\n", mounted.err
+    assert (await agent.run("run", "--lock", lock, "--", "python", "-c", SHOW)).out == f"1.0 2.0 {place}\n"
+    assert (await agent.run(*words)).out == mounted.out
+
+
 async def test_requirements_are_completed_by_the_proxy_and_read_for_this_machine(
     agent: Agent, upstream: FakeIndex, tmp_path: Path
 ) -> None:

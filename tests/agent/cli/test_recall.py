@@ -29,7 +29,7 @@ class Made:
         self.used.write_text("")
         os.utime(self.used, (0, 0))
         self.environ = {"HOME": str(root), "ENVAGENT_DATA": str(self.data)}
-        question = Question(self.lock.read_bytes(), env="", target="", prefix="")
+        question = Question(self.lock.read_bytes(), env="", target="", prefix="", link_mode="hardlink")
         Answer(str(self.prefix), '{"new": false}', str(self.used)).write(question.note(str(self.data)))
 
     def asked(self, *words: str, **environ: str) -> Answer | None:
@@ -56,7 +56,15 @@ def test_an_answer_marks_its_environment_as_used(made: Made) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--env", "gpu"), ("--target=gpu",), ("--prefix", "elsewhere"), ("--frobnicate",), ("--env",), ("second.json",)],
+    [
+        ("--env", "gpu"),
+        ("--target=gpu",),
+        ("--prefix", "elsewhere"),
+        ("--link-mode", "overlay"),
+        ("--frobnicate",),
+        ("--env",),
+        ("second.json",),
+    ],
     ids=" ".join,
 )
 def test_another_question_is_not_answered(made: Made, words: tuple[str, ...]) -> None:
@@ -93,6 +101,13 @@ def test_the_data_directory_is_found_as_the_configuration_finds_it(made: Made, t
     (tmp_path / ".local" / "share").mkdir(parents=True)
     (tmp_path / ".local" / "share" / "envagent").symlink_to(made.data)
     assert made.asked(**elsewhere)
+
+
+def test_the_link_mode_is_found_as_the_configuration_finds_it(made: Made, tmp_path: Path) -> None:
+    assert made.asked("--link-mode", "hardlink")
+    assert made.asked(**made.environ, ENVAGENT_LINK_MODE="overlay") is None
+    (tmp_path / "agent.toml").write_text('link-mode = "overlay"\n')
+    assert made.asked("--config", str(tmp_path / "agent.toml")) is None
 
 
 def test_a_configuration_that_cannot_be_read_is_left_to_the_long_way(made: Made, tmp_path: Path) -> None:
