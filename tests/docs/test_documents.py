@@ -1,9 +1,11 @@
-"""What all documents have in common: links lead somewhere, and every command line is one that the commands take."""
+"""What all documents have in common: links lead somewhere, and commands and configurations are such as are taken."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 
 from envagent.table import parser as agent_parser
 from envproxy.cli import parser as proxy_parser
+from envproxy.config import Config, load
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "deploy/helm/envmesh/README.md"])
+SECTIONS = {field.name for field in fields(Config)}
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {"envproxy": proxy_parser, "envagent": agent_parser}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
@@ -38,6 +42,15 @@ def test_every_command_line_is_one_that_its_command_takes(document: Path) -> Non
             pytest.fail(f"{document.name}: {shlex.join(words)} ends with {refused.code}")
 
 
+@each_document
+def test_every_configuration_of_the_proxy_is_accepted(document: Path, tmp_path: Path) -> None:
+    file = tmp_path / "envproxy.toml"
+    (tmp_path / "corp-ca.pem").touch()  # the certificates of an example, for which it is enough to be there
+    for text in configurations(document):
+        file.write_text(text)
+        load(file, environ=dict.fromkeys(re.findall(r'"env:(\w+)"', text), "secret"))
+
+
 def test_every_page_of_docs_can_be_reached_from_the_readme() -> None:
     reached, ahead = set[Path](), [ROOT / "README.md"]
     while ahead:
@@ -46,6 +59,12 @@ def test_every_page_of_docs_can_be_reached_from_the_readme() -> None:
         targets = {(document.parent / link.partition("#")[0]).resolve() for link in links(document)}
         ahead += [target for target in targets if target.suffix == ".md" and target not in reached]
     assert [document.name for document in DOCUMENTS if document not in reached] == []
+
+
+def configurations(document: Path) -> list[str]:
+    """The TOML of a document that has any table of the proxy's."""
+    blocks = re.findall(r"^```toml\n(.*?)^```$", document.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for text in blocks if tomllib.loads(text).keys() & SECTIONS]
 
 
 def links(document: Path) -> list[str]:

@@ -26,6 +26,7 @@ from envproxy.config import load
 from fixtures.channel import FakeChannel
 from fixtures.clients import CLIENTS
 from fixtures.conda_packages import make_conda
+from fixtures.document import table_rows
 from fixtures.proxy import running_proxy
 from fixtures.snippets import chapter, read
 from fixtures.upstream import FakeIndex
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 POINTED = read("operations.md", "Point clients at it")
 INSTALLERS = ("pip", "uv", "poetry", "pdm", "pipenv", "Variables, for images and CI")
 WITHOUT_PYPI = {"conda and mamba": "conda", "pixi": "pixi"}
+ALERTS = Path(__file__).parents[2] / "grafana" / "alerts"
 HERE = Path(sys.executable).parent
 PROGRAMS = {
     **{name: CLIENTS / name / "bin" / name for name in ("pip", "poetry", "pdm", "pipenv")},
@@ -185,6 +187,17 @@ def test_the_service_runs_what_the_document_configures_and_waits_longer_than_a_d
     config = chapter("operations.md", "Configure").content(file)
     assert tomllib.loads(config)["server"]["data"] == f"/var/lib/{service['StateDirectory']}"
     assert int(service["TimeoutStopSec"]) > load(None, environ={}).server.drain_s
+
+
+def test_whoever_is_woken_by_an_alert_reads_where_to_look_first() -> None:
+    rules = [
+        rule
+        for file in ALERTS.glob("*.yaml")
+        for group in yaml.safe_load(file.read_text("utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
+    paging = {f"`{rule['alert']}`" for rule in rules if rule.get("labels", {}).get("severity") == "page"}
+    assert paging == set(table_rows("operations.md", "Trouble, by alert"))
 
 
 def environ(project: Path, proxy: Proxy) -> Mapping[str, str]:
