@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -99,9 +99,13 @@ def build(
     clock: Callable[[], float] = time.time,
     http_proxies: Mapping[str, str] | None = None,
     access_log: Callable[[bytes], object] | None = None,
+    component: Literal["proxy", "agent"] = "proxy",
 ) -> web.Application:
-    """The application for `config`. `http_proxies` maps URL schemes to forward proxies; `access_log` takes lines."""
-    parts = _assemble(config, clock, http_proxies or {})
+    """The application for `config`. `http_proxies` maps URL schemes to forward proxies; `access_log` takes lines.
+
+    `component` says in the metrics whose requests were answered.
+    """
+    parts = _assemble(config, clock, http_proxies or {}, component)
     lines = LineBuffer(access_log) if access_log is not None and config.log.access else None
     access = AccessLog(lines, "json" if config.log.format == "json" else "text") if lines is not None else None
     gate = _gate(config)
@@ -133,8 +137,8 @@ def build(
     return app
 
 
-def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[str, str]) -> Parts:
-    metrics = Metrics(CollectorRegistry(), version=__version__)
+def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[str, str], component: str) -> Parts:
+    metrics = Metrics(CollectorRegistry(), component=component, version=__version__)
     metrics.cache_limit_bytes.set(config.store.limit_bytes)
     reporter = CountingReporter(metrics)
     tasks = Tasks()

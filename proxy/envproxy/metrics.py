@@ -26,6 +26,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from envproxy.tallies import BUCKETS, HttpTallies
 
@@ -199,6 +200,10 @@ class Metrics:
     ) -> Family[Histogram]:
         histogram = Histogram(f"envmesh_{name}", meaning, tuple(labels), registry=self._registry, buckets=buckets)
         return Family(histogram, labels)
+
+    def show(self, collector: Collector) -> None:
+        """Expose also what `collector` has; it is asked in another thread than the event loop's."""
+        self._registry.register(collector)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition for /metrics and its content type, in the format that `Accept` prefers."""

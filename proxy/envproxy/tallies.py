@@ -53,7 +53,7 @@ class Tally:
 
 
 class HttpTallies(Collector):
-    """All tallies of a process; a collector for a registry. Not for use from other threads than the event loop's."""
+    """All tallies of a process; a collector for a registry. Only `collect` may be called in another thread."""
 
     def __init__(self, component: str) -> None:
         self.inflight = dict.fromkeys(ROUTES, 0)
@@ -83,7 +83,7 @@ class HttpTallies(Collector):
         seconds = HistogramMetricFamily(
             "envmesh_http_request_seconds", "Time to the last byte of the answer", labels=list(_EXCHANGE)
         )
-        for key, tally in self._tallies.items():
+        for key, tally in list(self._tallies.items()):  # a copy in one step: /metrics is rendered in a thread
             labels = (self._component, *key)
             running = list(accumulate(tally.counts))
             requests.add_metric(labels, running[-1])

@@ -1,7 +1,7 @@
 """What a node of the swarm counts, for Prometheus: the series that a proxy does not have.
 
-The rest of `/metrics` is that of the cache engine in front of which the node stands (docs/metrics.md lists both). Read
-from another thread than that of the event loop, so nothing here walks what the loop may be changing.
+The rest of `/metrics` is that of the node's own cache engine (docs/metrics.md lists both). Read in another thread
+than that of the event loop, so nothing here walks what the loop may be changing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .pieces import Counts
+from envagent.peers.pieces import Counts
 
 SOURCES: Final = ("origin", "peer")
 

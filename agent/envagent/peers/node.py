@@ -26,8 +26,8 @@ from envagent.peers.events import EventLog
 from envagent.peers.face import Face
 from envagent.peers.inventory import Inventory, Limits
 from envagent.peers.membership import Identity, Membership, Publicity
-from envagent.peers.mirror import mirroring
 from envagent.peers.metrics import NodeMetrics, Now
+from envagent.peers.mirror import mirroring
 from envagent.peers.pieces import Pieces
 from envagent.peers.server import PeerRoutes
 from envagent.peers.status import Holder, Moving, NodeStatus
