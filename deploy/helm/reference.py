@@ -30,14 +30,13 @@ GRAFANA = Path(__file__).parents[2] / "grafana"
 CHARTS_OWN = "server"  # the section of the configuration that follows from other values
 BEGIN, END = "<!-- values: written by make chart -->", "<!-- end of values -->"
 
-_AMOUNT = r"^[0-9]+(\.[0-9]+)?\s*"
 _TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "true or false": {"type": "boolean"},
     "whole number": {"type": "integer", "minimum": 1},
-    "size": {"type": ["string", "integer"], "pattern": _AMOUNT + "([kKmMgGtT]?[iI]?[bB])?$", "minimum": 0},
-    "duration": {"type": ["string", "number"], "pattern": _AMOUNT + "[smhdw]?$", "minimum": 0},
+    "size": {"$ref": "#/$defs/size"},
+    "duration": {"$ref": "#/$defs/duration"},
     "date-time": {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].+)?$"},
     "URL": {"type": "string", "pattern": r"^https?://[^@?#\s]+$"},
     "file": {"type": "string", "pattern": "^/"},

@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from envagent.config import load as load_agent
 from fixtures.chart import EXAMPLES, Helm, Object, one
 
 BIN = Path(sys.executable).parent
-SECRETS = {"CI_TOKEN": "a-token-of-ci", "CORP_PASSWORD": "a-password", "LAB_TOKEN": "a-token-of-lab"}
+SECRETS = {
+    "SWARM_SECRET": "a-secret-of-agents",
+    "CI_TOKEN": "a-token-of-ci",
+    "CORP_PASSWORD": "a-password",
+    "LAB_TOKEN": "a-token-of-lab",
+}
 
 
 def rendered(helm: Helm, example: str, values: dict[str, object] | None = None, *, component: str = "proxy") -> str:
@@ -26,9 +30,13 @@ def rendered(helm: Helm, example: str, values: dict[str, object] | None = None, 
     return text
 
 
-def envproxy(*words: str | Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def without(name: str) -> dict[str, str]:
+    return {other: value for other, value in SECRETS.items() if other != name}
+
+
+def run(program: str, *words: str | Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [BIN / "envproxy", *words],
+        [BIN / program, *words],
         capture_output=True,
         text=True,
         timeout=60,
@@ -50,21 +58,23 @@ def mounted(text: str, room: Path) -> Path:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_envproxy_check_accepts_what_the_chart_renders(helm: Helm, example: str):
-    done = envproxy("check", mounted(rendered(helm, example), helm.room), environ=SECRETS)
+    done = run("envproxy", "check", mounted(rendered(helm, example), helm.room), environ=SECRETS)
 
     assert done.returncode == 0, done.stderr
     assert "on 0.0.0.0:8417, keeps /var/lib/envmesh" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_envagent_accepts_what_the_chart_renders(helm: Helm, example: str):
+def test_envagent_check_accepts_what_the_chart_renders(helm: Helm, example: str):
     file = helm.room / "envagent.toml"
     file.write_text(rendered(helm, example, component="agent"), "utf-8")
 
-    config = load_agent({}, SECRETS, file=str(file))
+    done = run("envagent", "check", file, environ=SECRETS)
 
-    assert config.data == Path("/var/lib/envmesh")
-    assert config.proxy == ("https://envmesh.example.org" if example == "full" else proxy_of(helm, example))
+    assert done.returncode == 0, done.stderr
+    table = tomllib.loads(file.read_text("utf-8"))
+    assert table["data"] == "/var/lib/envmesh"
+    assert table["proxy"] == ("https://envmesh.example.org" if example == "full" else proxy_of(helm, example))
 
 
 def proxy_of(helm: Helm, example: str) -> str:
@@ -130,7 +140,7 @@ def test_every_variable_that_the_configuration_names_comes_from_a_secret(helm4: 
 def test_a_secret_that_is_missing_is_said_before_the_proxy_starts(helm4: Helm):
     file = mounted(rendered(helm4, "full"), helm4.room)
 
-    done = envproxy("serve", "--config", file, environ={name: SECRETS[name] for name in ("CI_TOKEN", "LAB_TOKEN")})
+    done = run("envproxy", "serve", "--config", file, environ=without("CORP_PASSWORD"))
 
     assert done.returncode == 2
     (line,) = (line for line in done.stderr.splitlines() if "CORP_PASSWORD" in line)
@@ -143,7 +153,7 @@ def test_a_volume_that_cannot_be_written_is_said_before_the_proxy_starts(helm4: 
     file = helm4.room / "envproxy.toml"
     file.write_text(text.replace("0.0.0.0:8417", "127.0.0.1:0"), "utf-8")
 
-    done = envproxy("serve", "--config", file)
+    done = run("envproxy", "serve", "--config", file)
 
     assert done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if "/proc/envmesh" in line)
@@ -152,20 +162,24 @@ def test_a_volume_that_cannot_be_written_is_said_before_the_proxy_starts(helm4: 
 
 
 @contextmanager
-def started(command: list[str], file: Path, origin: str) -> Iterator[str]:
-    """The origin that the container's command serves; `file` is its configuration, on a port of this machine."""
-    words = [str(file) if word.startswith("/etc/envmesh/") else word for word in command]
+def started(command: list[str], file: Path, text: str) -> Iterator[str]:
+    """The origin that a container's command serves; `text` is its configuration, moved to this machine."""
+    data = file.with_suffix("")
+    file.write_text(text.replace("0.0.0.0:8417", "127.0.0.1:0").replace("/var/lib/envmesh", str(data)), "utf-8")
+    moved = {"/etc/envmesh/": str(file), "0.0.0.0:": "127.0.0.1:0"}
+    words = [next((to for start, to in moved.items() if word.startswith(start)), word) for word in command]
     process = subprocess.Popen(
         [BIN / words[0], *words[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={"PATH": os.defpath},
+        env={"PATH": os.defpath, "HOME": str(file.parent), **SECRETS},
     )
     with process:
         try:
-            (found,) = re.findall(origin, process.stdout.readline())
-            yield found
+            # A node names its proxy first, and then itself.
+            said = (re.findall(r"http://127\.0\.0\.1:\d+", line) for line in process.stdout)
+            yield next(found for found in said if found)[-1]
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
@@ -176,27 +190,38 @@ def the_container(objects: list[Object], kind: str, name: str) -> Object:
     return container
 
 
+def answers(origin: str, container: Object) -> dict[str, int]:
+    """The status with which each probe of a container is answered."""
+    found = {}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        with urllib.request.urlopen(origin + container[probe]["httpGet"]["path"]) as answer:
+            found[probe] = answer.status
+    return found
+
+
 def test_what_the_chart_starts_answers_its_probes_and_the_hook_of_helm_test(helm4: Helm):
-    objects = helm4.objects("default")
-    text = one(objects, "ConfigMap", "proxy")["data"]["envproxy.toml"]
-    file = helm4.room / "envproxy.toml"
-    file.write_text(text.replace("0.0.0.0:8417", "127.0.0.1:0").replace("/var/lib/envmesh", f"{helm4.room}/data"))
+    objects = helm4.objects("default", {"swarm": {"existingSecret": "swarm"}})
     proxy = the_container(objects, "StatefulSet", "proxy")
+    agent = the_container(objects, "DaemonSet", "agent")
     hook = one(objects, "Pod", "test")["spec"]["containers"][0]["command"]
+    (of_proxy,), (of_agent,) = (one(objects, "ConfigMap", name)["data"].values() for name in ("proxy", "agent"))
+    fine = {"startupProbe": 200, "readinessProbe": 200, "livenessProbe": 200}
 
-    with started(proxy["command"], file, r"http://127\.0\.0\.1:\d+") as origin:
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            with urllib.request.urlopen(origin + proxy[probe]["httpGet"]["path"]) as answer:
-                assert answer.status == 200
-        done = envproxy(*hook[1:-1], origin)
+    with started(proxy["command"], helm4.room / "p.toml", of_proxy) as origin:
+        assert answers(origin, proxy) == fine
+        stats = run(*hook[:-1], origin)
+        of_agent = of_agent.replace("http://cache-envmesh-proxy.python:8417", origin)
+        with started(agent["command"], helm4.room / "a.toml", of_agent) as node:
+            assert node != origin
+            assert answers(node, agent) == fine
 
-    assert done.returncode == 0, done.stderr
-    assert "requests" in done.stdout
+    assert stats.returncode == 0, stats.stderr
+    assert "requests" in stats.stdout
 
 
 def test_the_hook_of_helm_test_fails_where_nothing_answers(helm4: Helm):
     hook = one(helm4.objects("default"), "Pod", "test")["spec"]["containers"][0]["command"]
 
-    done = envproxy(*hook[1:-1], "http://127.0.0.1:1")
+    done = run(*hook[:-1], "http://127.0.0.1:1")
 
     assert done.returncode != 0

@@ -73,8 +73,15 @@ def test_agents_learn_their_zone_where_pods_have_the_labels_of_their_node(helm4:
     objects = helm4.objects("default", kubernetes=kubernetes)
 
     (agent,) = one(objects, "DaemonSet", "agent")["spec"]["template"]["spec"]["containers"]
-    assert ("--zone" in agent["command"]) is told
-    assert ("ZONE" in [variable["name"] for variable in agent["env"]]) is told
+    assert ("ENVAGENT_ZONE" in [variable["name"] for variable in agent["env"]]) is told
+
+
+def test_a_zone_that_is_set_wins_over_that_of_the_node(helm4: Helm):
+    objects = helm4.objects("default", {"agent": {"zone": "rack-7"}}, kubernetes=NEWEST)
+
+    (agent,) = one(objects, "DaemonSet", "agent")["spec"]["template"]["spec"]["containers"]
+    assert "ENVAGENT_ZONE" not in [variable["name"] for variable in agent["env"]]
+    assert 'zone = "rack-7"' in one(objects, "ConfigMap", "agent")["data"]["envagent.toml"].splitlines()
 
 
 @pytest.mark.parametrize(
@@ -158,6 +165,7 @@ def test_without_agents_the_notes_point_at_the_proxy_and_have_nothing_to_warn_of
             "the cache dies with the pod, and with it everything that was uploaded",
         ),
         ({"proxy": {"podDisruptionBudget": {"enabled": True, "maxUnavailable": 0}}}, "waits until somebody deletes"),
+        ({}, "share nothing with one another: swarm.existingSecret lets them"),
         ({"agent": {"service": {"locality": "node"}}}, "installs fail on nodes whose agent is not ready"),
     ],
 )

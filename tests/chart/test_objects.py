@@ -120,7 +120,7 @@ def test_config_maps_that_pods_name_are_made_here_or_by_the_operator(objects: li
     }
 
     assert named - made <= {"corp-ca"}  # of the full example
-    assert {name for name in made if name.endswith(("-proxy", "-agent", "-check"))} <= named
+    assert {name for name in made if name.endswith(("-proxy", "-agent"))} <= named
 
 
 def test_no_secret_is_made_and_no_value_of_one_is_anywhere(objects: list[Object]):
@@ -307,25 +307,30 @@ def test_the_hook_of_helm_test_asks_the_service_of_the_proxy(helm4: Helm):
     )
 
 
-def test_the_configuration_is_checked_before_anything_of_a_release_changes(helm4: Helm):
+@pytest.mark.parametrize(
+    ("component", "kind", "program"), [("proxy", "StatefulSet", "envproxy"), ("agent", "DaemonSet", "envagent")]
+)
+def test_the_configuration_is_checked_before_anything_of_a_release_changes(
+    helm4: Helm, component: str, kind: str, program: str
+):
     objects = helm4.objects("full")
 
-    job, before = one(objects, "Job", "check"), one(objects, "ConfigMap", "check")
+    job, before = one(objects, "Job", f"check-{component}"), one(objects, "ConfigMap", f"check-{component}")
     assert {item["metadata"]["annotations"]["helm.sh/hook"] for item in (job, before)} == {"pre-install,pre-upgrade"}
     assert int(before["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
-    assert before["data"] == one(objects, "ConfigMap", "proxy")["data"]
-    # It sees what the proxy will see, and needs nothing that the release is yet to make.
-    (check,), (proxy,) = (
-        item["spec"]["template"]["spec"]["containers"] for item in (job, one(objects, "StatefulSet", "proxy"))
+    assert before["data"] == one(objects, "ConfigMap", component)["data"]
+    # It sees what the command will see, and needs nothing that the release is yet to make.
+    (check,), (serve,) = (
+        item["spec"]["template"]["spec"]["containers"] for item in (job, one(objects, kind, component))
     )
-    assert check["env"] == proxy["env"]
-    assert [mount for mount in proxy["volumeMounts"] if mount["name"] != "data"] == check["volumeMounts"]
-    assert check["command"][:2] == ["envproxy", "check"]
-    assert check["command"][2] == proxy["command"][3]
+    assert check["env"] == serve["env"]
+    assert [mount for mount in serve["volumeMounts"] if mount["name"] != "data"] == check["volumeMounts"]
+    assert check["command"][:2] == [program, "check"]
+    assert check["command"][2] == serve["command"][3]
     assert job["spec"]["template"]["spec"]["serviceAccountName"] == "default"
 
 
 def test_the_check_can_be_left_out(helm4: Helm):
-    objects = helm4.objects("default", {"proxy": {"checkFirst": False}})
+    objects = helm4.objects("default", {"checkFirst": False})
 
     assert of_kind(objects, "Job") == []

@@ -73,11 +73,11 @@ def test_the_full_example_changes_every_value_that_has_a_choice():
         "agent.serviceAccount.annotations",  # of an account that the chart makes
         "blobStore.existingSecret",
         "blobStore.kind",
+        "checkFirst",
         "coordination.engine",
         "coordination.existingSecret",
         "monitoring.dashboards.enabled",
         "monitoring.rules.enabled",
-        "proxy.checkFirst",
         "proxy.enabled",
         "proxy.replicas",
         "proxy.serviceAccount.create",
@@ -109,6 +109,7 @@ REFUSED = {
     "a root user": ({"securityContext": {"runAsUser": 0}}, "runAsUser"),
     "credentials in a URL": ({"agent": {"proxyUrl": "https://me:pw@cache.example.org"}}, "proxyUrl"),
     "our variables beside the configuration": ({"proxy": {"env": {"ENVPROXY_LOG_LEVEL": "debug"}}}, "env"),
+    "an unknown setting of the agent": ({"agent": {"config": {"listen": "127.0.0.1:1"}}}, "listen"),
     "a setting that is none": ({"proxy": {"config": {"store": {"limits": "1GB"}}}}, "limits"),
     "a section that is the chart's": ({"proxy": {"config": {"server": {"listen": "x:1"}}}}, "server"),
     "a duration in words": (
@@ -136,6 +137,16 @@ def test_the_schema_refuses(helm: Helm, case: str):
 
 
 CONTRADICTIONS = {
+    "swarm.existingSecret: is set, and so is proxy.config.swarm.secret": {
+        "swarm": {"existingSecret": "swarm"},
+        "proxy": {
+            "config": {"swarm": {"secret": "env:OTHER"}},
+            "secretEnv": [{"env": "OTHER", "secret": "other", "key": "secret"}],
+        },
+    },
+    "agent.cache.sizeLimit: is 10Gi, which is less than artifacts-limit (40GB)": {
+        "agent": {"cache": {"kind": "emptyDir", "sizeLimit": "10Gi"}}
+    },
     "proxy.enabled: is false, and so is agent.enabled": {"proxy": {"enabled": False}, "agent": {"enabled": False}},
     "agent.proxyUrl: is empty, and this release has no proxy": {"proxy": {"enabled": False}},
     "proxy.replicas: is 2, but coordination.engine is none": {"proxy": {"replicas": 2}},

@@ -36,6 +36,9 @@ A problem is one line of a template's output, so that templates can be put toget
 {{- if and .Values.agent.gpuNodesOnly .Values.agent.affinity -}}
 {{ include "envmesh.problem" (list "agent.affinity" "is set, and so is agent.gpuNodesOnly, which is an affinity itself" "keep one of them") }}
 {{- end -}}
+{{- if and .Values.swarm.existingSecret (default dict .Values.proxy.config.swarm).secret -}}
+{{ include "envmesh.problem" (list "swarm.existingSecret" "is set, and so is proxy.config.swarm.secret" "keep one of them") }}
+{{- end -}}
 {{- $own := .Values.securityContext -}}
 {{- $anyUser := or (kindIs "invalid" $own.runAsUser) (kindIs "invalid" $own.runAsGroup) -}}
 {{- if and .Values.agent.enabled (eq .Values.agent.cache.kind "hostPath") .Values.agent.cache.takeOwnership $anyUser -}}
@@ -44,6 +47,10 @@ A problem is one line of a template's output, so that templates can be put toget
 {{- end }}
 
 {{- define "envmesh.check.storage" -}}
+{{- $limit := index .Values.agent.config "artifacts-limit" -}}
+{{- if and .Values.agent.enabled (eq .Values.agent.cache.kind "emptyDir") (gt (include "envmesh.bytes" (default "0" $limit) | float64) (include "envmesh.bytes" .Values.agent.cache.sizeLimit | float64)) -}}
+{{ include "envmesh.problem" (list "agent.cache.sizeLimit" (printf "is %s, which is less than artifacts-limit (%v): the kubelet would evict the agent" .Values.agent.cache.sizeLimit $limit) "raise it, or lower agent.config.artifacts-limit") }}
+{{- end -}}
 {{- $storage := .Values.proxy.storage -}}
 {{- if and (eq $storage.kind "existingClaim") (not $storage.existingClaim) -}}
 {{ include "envmesh.problem" (list "proxy.storage.existingClaim" "is empty, but proxy.storage.kind is existingClaim" "name the claim") }}
@@ -114,7 +121,7 @@ A problem is one line of a template's output, so that templates can be put toget
 {{- include "envmesh.check.table" (dict "component" $.component "place" $place "table" $value "variables" $.variables "folders" $.folders) -}}
 {{- else if eq $key "ca-file" -}}
 {{- include "envmesh.check.file" (dict "place" $place "path" $value "folders" $.folders "component" $.component) -}}
-{{- else if not (has $key (list "secret" "password" "bearer" "token" "proxy-token")) -}}
+{{- else if not (has $key (list "secret" "password" "bearer" "token" "proxy-token" "swarm-secret")) -}}
 {{- /* Refers to nothing. */ -}}
 {{- else if hasPrefix "env:" $value -}}
 {{- if not (has (trimPrefix "env:" $value) $.variables) -}}

@@ -52,21 +52,32 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* Variables. Takes the values of a component. */}}
+{{/* Variables. Takes (list . COMPONENT). */}}
 {{- define "envmesh.env" -}}
+{{- $root := index . 0 -}}
+{{- $own := index $root.Values (index . 1) -}}
 # The root file system is read-only.
 - name: HOME
   value: /tmp
-{{- range $name, $value := .env }}
+{{- range $name, $value := $own.env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- range .secretEnv }}
+{{- range $own.secretEnv }}
 - name: {{ .env }}
   valueFrom:
     secretKeyRef:
       name: {{ .secret }}
       key: {{ .key }}
+{{- end }}
+{{- with $root.Values.swarm }}
+{{- if .existingSecret }}
+- name: SWARM_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: {{ .key }}
+{{- end }}
 {{- end }}
 {{- end }}
 

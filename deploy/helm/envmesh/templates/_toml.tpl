@@ -33,11 +33,21 @@ YAML keeps no order of keys, but of the patterns that own names the first match 
 {{/* The configuration of the proxy. */}}
 {{- define "envmesh.proxyToml" -}}
 {{- $server := dict "listen" "0.0.0.0:8417" "data" "/var/lib/envmesh" "drain" (printf "%ds" (int .Values.proxy.drainSeconds)) -}}
-{{- include "envmesh.toml" (dict "place" "" "table" (merge (dict "server" $server) .Values.proxy.config)) | trim -}}
+{{- $own := dict "server" $server -}}
+{{- if .Values.swarm.existingSecret -}}
+{{- $_ := set $own "swarm" (dict "enabled" true "secret" "env:SWARM_SECRET") -}}
+{{- end -}}
+{{- include "envmesh.toml" (dict "place" "" "table" (merge $own (deepCopy .Values.proxy.config))) | trim -}}
 {{- end }}
 
 {{/* The configuration of the agents. */}}
 {{- define "envmesh.agentToml" -}}
-{{- $own := dict "data" "/var/lib/envmesh" "proxy" (include "envmesh.proxyUrl" .) -}}
-{{- include "envmesh.toml" (dict "place" "" "table" (merge $own .Values.agent.config)) | trim -}}
+{{- /* The clients of a node are the pods on it: they come over the network. */ -}}
+{{- $own := dict "data" "/var/lib/envmesh" "proxy" (include "envmesh.proxyUrl" .) "clients" "network" -}}
+{{- if .Values.swarm.existingSecret -}}
+{{- $_ := set $own "swarm-secret" "env:SWARM_SECRET" -}}
+{{- end -}}
+{{- with .Values.agent.zone -}}{{- $_ := set $own "zone" . -}}{{- end -}}
+{{- with .Values.agent.tenant -}}{{- $_ := set $own "tenant" . -}}{{- end -}}
+{{- include "envmesh.toml" (dict "place" "" "table" (merge $own (deepCopy .Values.agent.config))) | trim -}}
 {{- end }}

@@ -12,6 +12,9 @@
 - Agents keep their cache on the node (hostPath). Where namespaces enforce Pod Security Standards, this one needs
   kubectl label namespace {{ .Release.Namespace }} pod-security.kubernetes.io/enforce=privileged
 {{- end }}
+{{- if and .Values.agent.enabled .Values.proxy.enabled (not .Values.swarm.existingSecret) (not (default dict .Values.proxy.config.swarm).enabled) }}
+- Agents fetch from the proxy and share nothing with one another: swarm.existingSecret lets them.
+{{- end }}
 {{- if and .Values.agent.enabled (eq .Values.agent.service.locality "node") }}
 - agent.service.locality is node: installs fail on nodes whose agent is not ready. Give clients the proxy as well.
 {{- end }}
