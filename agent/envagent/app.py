@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from envagent.materialize.interpreter import Interpreter
     from envagent.materialize.link import LinkMode
     from envagent.materialize.plan import Plan
+    from envagent.materialize.prefix import Bytecode
     from envagent.materialize.progress import Report
 
 
@@ -198,11 +199,18 @@ class App:
                     self.store,
                     place,
                     link_mode=cast("LinkMode", self.config.link_mode),
-                    bytecode="compile" if self.config.bytecode else "none",
+                    bytecode=self._bytecode,
+                    proof="later" if self.config.early else "now",
                     report=self._progress,
                 )
             settle_behind(self.config.store, self.config.artifacts, [name_in_journal(made.path, made.identity)])
             return made
+
+    @property
+    def _bytecode(self) -> Bytecode:
+        if not self.config.bytecode:
+            return "none"
+        return "later" if self.config.early else "compile"
 
     def _interpreter(self, target: Target) -> Interpreter | None:
         """The Python of a target that brings none of conda's. Raises PrefixRefused, ArtifactRefused."""
@@ -231,7 +239,8 @@ class App:
         from envagent.materialize.intake import Intake  # noqa: PLC0415
 
         size = sum(package.size for package in packages)
-        with Intake(plan, self.store, self._progress, total=len(packages), size=size) as intake:
+        prove = not self.config.early
+        with Intake(plan, self.store, self._progress, total=len(packages), size=size, prove=prove) as intake:
             return self._fetched(packages, Handover(self._downloads, plan, self.artifacts, intake))
 
     def _fetched(self, packages: Sequence[Package], report: FetchReport) -> Mapping[str, Path]:

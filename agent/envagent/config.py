@@ -31,9 +31,10 @@ LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 class Config:
     """`proxy` is the origin of an envproxy, "" for none, and `proxy_token` what it wants to see.
 
-    `proxy_fallback` allows upstream URLs beside it. The rest is of `envagent serve` as a node of the swarm: `zone`
-    and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per second for peers, bytes of
-    artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent; who finds the proxy's faces.
+    `proxy_fallback` allows upstream URLs beside it; `early` leaves bytecode and proofs of RECORD for later. The rest
+    is of `envagent serve` as a node of the swarm: `zone` and `tenant` are labels, `swarm_secret` is what the proxy
+    wants of agents; bytes per second for peers, bytes of artifacts and of free disk, where 0 is no bound; seconds
+    that a peer may be silent; who finds the proxy's faces.
     """
 
     data: Path
@@ -41,6 +42,7 @@ class Config:
     proxy_fallback: bool = True
     link_mode: str = LINK_MODE
     bytecode: bool = True
+    early: bool = False
     proxy_token: str = field(default="", repr=False)
     zone: str = ""
     tenant: str = ""
@@ -87,7 +89,11 @@ class _Written(NamedTuple):
 
 def config_of(args: Namespace) -> Config:
     """The configuration of this process, with the flags that the command has."""
-    flags = {name: value for name in _READERS if (value := getattr(args, name.replace("-", "_"), None)) is not None}
+    flags = {
+        name: value
+        for name in _READERS
+        if (value := getattr(args, name.replace("-", "_"), None)) not in (None, False)
+    }
     if getattr(args, "no_proxy_fallback", False):
         flags["proxy-fallback"] = False
     if getattr(args, "no_bytecode", False):
@@ -229,6 +235,7 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "proxy-fallback": _switch,
     "link-mode": _link_mode,
     "bytecode": _switch,
+    "early": _switch,
     "zone": _label,
     "tenant": _label,
     "swarm-secret": _secret,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _VALUED = {"--env", "--target", "--prefix", "--data", "--config", "--proxy", "--link-mode"}
-_SWITCHES = {"--no-proxy-fallback", "--no-bytecode"}
+_SWITCHES = {"--no-proxy-fallback", "--no-bytecode", "--early"}
 FLAGS = {
     "materialize": (_VALUED, _SWITCHES | {"--json"}),
     "run": (_VALUED | {"--lock"}, _SWITCHES),

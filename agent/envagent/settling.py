@@ -8,11 +8,11 @@ tree and download that is there when it begins is covered, so many at once wait 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent import detached
 from envagent.fetch.artifacts import Artifacts
 from envagent.store.flock import held
 from envagent.store.node import NodeStore
@@ -35,21 +35,8 @@ def settle(store_root: Path, artifacts_root: Path, names: set[str]) -> None:
 
 
 def settle_behind(store_root: Path, artifacts_root: Path, names: Sequence[str]) -> None:
-    """Start a process that settles, and do not wait for it. OSError passes.
-
-    A shell starts it and ends, so that it is no child of whatever command this process becomes.
-    """
-    command = [sys.executable, "-m", "envagent.settling", str(store_root), str(artifacts_root), *names]
-    quiet = subprocess.DEVNULL
-    subprocess.run(  # noqa: S603  # this very program
-        ["/bin/sh", "-c", '"$@" &', "sh", *command],
-        stdin=quiet,
-        stdout=quiet,
-        stderr=quiet,
-        start_new_session=True,
-        cwd="/",
-        check=True,
-    )
+    """Start a process that settles, and do not wait for it. OSError passes."""
+    detached.start("envagent.settling", str(store_root), str(artifacts_root), *names)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ _MAKING = (
     *_NETWORK,
     Argument("hardlink (default), reflink, copy or overlay", "--link-mode", "MODE"),
     Argument("leave compiled modules out", "--no-bytecode"),
+    Argument("be there before modules are compiled and RECORD is proven, which another process does", "--early"),
     *_PLACE,
 )
 _OUTPUT = Argument("where to write it (default: stdout)", "--output", "FILE", short="-o")

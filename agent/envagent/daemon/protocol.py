@@ -33,6 +33,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     proxy_fallback: bool = True
     link_mode: str = "hardlink"
     bytecode: bool = True
+    early: bool = False
 
 
 class Missing(msgspec.Struct, frozen=True, tag_field="event", tag="missing"):
@@ -112,6 +113,7 @@ def asked_for(order: Order, config: Config) -> Asked:
         proxy_fallback=config.proxy_fallback,
         link_mode=config.link_mode,
         bytecode=config.bytecode,
+        early=config.early,
     )
 
 
@@ -128,4 +130,5 @@ def configured(asked: Asked, own: Config) -> Config:
         proxy_fallback=asked.proxy_fallback and own.proxy_fallback,
         link_mode=asked.link_mode,
         bytecode=asked.bytecode,
+        early=asked.early,
     )

@@ -12,11 +12,11 @@ import json
 import os
 import pickle
 import sys
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent import detached
 from envagent.errors import EnvagentError
 from envagent.materialize.bytecode import obtain_bytecode
 from envagent.materialize.link import link_files, make_directories
@@ -56,23 +56,12 @@ class Done:
     cpu_s: float
 
 
-def start(errand: Errand) -> threading.Thread:
-    """Let a process do it, and return at once. The thread ends when it does; this process need not live so long."""
-    said = os.memfd_create("errand")
-    try:
-        with os.fdopen(os.dup(said), "wb") as file:
-            pickle.dump(errand, file)
-        os.lseek(said, 0, os.SEEK_SET)
-        null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
-        argv = [sys.executable, "-P", "-m", "envagent.materialize.behind"]
-        pid = os.posix_spawn(
-            argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, said, 0), *null], setsid=True
-        )
-    finally:
-        os.close(said)
-    reaper = threading.Thread(target=os.waitpid, args=(pid, 0), name="behind", daemon=True)
-    reaper.start()
-    return reaper
+def start(errand: Errand) -> None:
+    """Let a process do it, and return at once; this process need not live so long. OSError passes."""
+    with os.fdopen(os.memfd_create("errand"), "w+b") as file:
+        pickle.dump(errand, file)
+        file.seek(0)
+        detached.start("envagent.materialize.behind", str(file.fileno()), files=[file.fileno()])
 
 
 def perform(errand: Errand) -> Done:
@@ -126,9 +115,11 @@ def _note(store: NodeStore, done: Done) -> None:
 
 
 def main() -> None:
-    """Do what stdin says."""
+    """Do what the open file says that the first argument names."""
     os.nice(_NICENESS)
-    perform(pickle.load(sys.stdin.buffer))  # noqa: S301  # our own process wrote it
+    with os.fdopen(int(sys.argv[1]), "rb") as file:
+        errand = pickle.load(file)  # noqa: S301  # our own process wrote it
+    perform(errand)
 
 
 if __name__ == "__main__":

@@ -34,15 +34,19 @@ class _Dropped(Exception):
 class Intake:
     """Builds trees of `plan` in the store; a context manager. `total` packages of `size` bytes will come.
 
-    Leaving it raises ArtifactRefused; OSError passes.
+    Without `prove` what RECORD promises of files is believed, and `scrub` has it yet to prove. Leaving it raises
+    ArtifactRefused; OSError passes.
     """
 
-    def __init__(self, plan: Plan, store: NodeStore, report: Report, *, total: int, size: int) -> None:
+    def __init__(
+        self, plan: Plan, store: NodeStore, report: Report, *, total: int, size: int, prove: bool = True
+    ) -> None:
         self._plan = plan
         self._store = store
         self._report = report
         self._total = total
         self._size = size
+        self._prove = prove
         self._events: SimpleQueue[Source | _Signal] = SimpleQueue()
         self._is_dropped = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
@@ -69,7 +73,9 @@ class Intake:
         with (
             self._store.in_use() as work,
             workers_for(self._size) as workers,
-            Builds(self._plan, self._store, work, workers, self._report, self._total, wake=self._wake) as builds,
+            Builds(
+                self._plan, self._store, work, workers, self._report, self._total, prove=self._prove, wake=self._wake
+            ) as builds,
         ):
             while (event := self._events.get()) is not _Signal.END and not self._is_dropped:
                 if event is _Signal.READY:

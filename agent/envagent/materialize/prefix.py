@@ -246,7 +246,7 @@ def _leave_behind(parts: _Parts, store: NodeStore, place: Path, unproven: frozen
     from envagent.materialize import behind  # noqa: PLC0415  # only where something was built
 
     errand = behind.Errand(
-        store=store.root,
+        store=store.root.absolute(),
         place=place,
         plan=parts.plan,
         prove=unproven,

@@ -13,6 +13,7 @@ from envagent.lock.canonical import lock_id
 from envagent.lock.reading import read_lock
 from envagent.machine import platform
 from fixtures.agent import PYTHON, Agent, lock_document, write_lock
+from fixtures.patience import until
 from fixtures.proxy import running_proxy
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
@@ -179,6 +180,16 @@ async def test_a_command_may_have_its_environment_mounted_for_itself(agent: Agen
     assert said.out == f"1.0 2.0 {agent.home}/env\n", said.err
     assert not list((agent.home / "env").rglob("alpha"))
     assert (await agent.run(*inside)).out == said.out
+
+
+async def test_an_environment_that_was_early_is_compiled_and_proven_behind(agent: Agent, lock: Path) -> None:
+    assert (await agent.run("materialize", lock, "--prefix", "env", "--early")).code == 0
+    log = agent.data / "store" / "behind.log"
+    await until(lambda: log.exists() and log.read_text().endswith("\n"))
+    done = json.loads(log.read_text())
+    assert (done["compiled"], done["poisoned"], done["problem"]) == (2, [], "")
+    assert list((agent.home / "env").rglob("alpha/__pycache__/*.pyc"))
+    assert (await agent.run("verify", "env")).code == 0
 
 
 async def test_an_environment_of_links_is_no_answer_to_who_asks_for_a_mounted_one(agent: Agent, lock: Path) -> None:

@@ -15,6 +15,7 @@ from envagent.materialize.prefix import materialize
 from envagent.materialize.verify import Finding, verify
 from envagent.store.node import NodeStore
 from fixtures.environments import plan_of, python, site_packages
+from fixtures.patience import until
 from fixtures.raw_wheels import RawWheel
 
 _MODULE = f"{site_packages()}/demo_pkg/__init__.py"
@@ -101,11 +102,13 @@ def test_with_everything_in_the_store_nothing_is_left_to_do(tmp_path, errands):
     assert errands == []
 
 
-def test_a_process_of_its_own_does_it_and_notes_it(tmp_path):
+async def test_a_process_of_its_own_does_it_and_notes_it(tmp_path):
     store, plan = NodeStore(tmp_path / "store"), plan_of(tmp_path / "w", _demo())
     prefix = materialize(plan, store, tmp_path / "env", bytecode="none")
-    behind.start(Errand(store.root, prefix.path, plan, compile=plan.wheels)).join()
-    [line] = (store.root / "behind.log").read_text().splitlines()
+    behind.start(Errand(store.root, prefix.path, plan, compile=plan.wheels))
+    log = store.root / "behind.log"
+    await until(lambda: log.exists() and log.read_text().endswith("\n"))
+    [line] = log.read_text().splitlines()
     said = json.loads(line)
     assert (said["prefix"], said["compiled"], said["problem"]) == (str(prefix.path), 1, "")
     assert (prefix.path / _COMPILED).exists()
