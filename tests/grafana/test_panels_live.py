@@ -1,6 +1,6 @@
-"""A real Prometheus scrapes a live proxy at work: every panel shows something, and every rule can be evaluated.
+"""A real Prometheus scrapes a live proxy and three nodes: every panel shows something, every rule can be evaluated.
 
-The work is a day of a proxy in small: cold and warm installs, a crowd, a refusal, wrong bytes, an outage. It is done
+The work is a day of them in small: cold and warm installs, a crowd, a refusal, wrong bytes, an outage. It is done
 twice, since a rate needs two values. Then panels are asked again after each scrape until none is silent: nothing
 waits for a time, and a panel that stays silent is named.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import pytest
 from fixtures.channel import FakeChannel
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
+from fixtures.node import SECRET, SWARM, NodeProcess, running_nodes
 from fixtures.prometheus import NEEDS_PROMETHEUS, Prometheus, promtool, running_prometheus
 from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.upstream import FakeIndex, WrongBytes
@@ -44,6 +46,7 @@ PANELS = [
 EVERYTHING = {"$job": ".+", "$instance": ".+", "$upstream": ".+", "$__rate_interval": "1m"}
 SCRAPES = 30  # after which what is still silent will stay so
 LONG_PAST_S = 86400.0
+SETTLED_S = 60.0  # after this the directory of the swarm does not wait any more for what nodes may say
 DENIED = '[pypi.indexes.main.policy]\ndeny = ["evil"]\n'
 
 
@@ -62,9 +65,18 @@ def scrapes_of(proxy: LocalProxy) -> asyncio.Queue[None]:
 
 async def stored(proxy: LocalProxy, prometheus: Prometheus, scrapes: asyncio.Queue[None]) -> None:
     """Wait until Prometheus has seen what the proxy counts now."""
+    host = proxy.url.removeprefix("http://")
     counted = [proxy.parts.metrics.cache_requests.total()]
-    while await prometheus.query("sum(envmesh_cache_requests_total)") != counted:
+    while await prometheus.query(f'sum(envmesh_cache_requests_total{{instance="{host}"}})') != counted:
         await scrapes.get()
+
+
+async def share(nodes: list[NodeProcess], ask: Ask, index: FakeIndex, name: str) -> None:
+    """All nodes want the same wheel."""
+    wheel = make_wheel(name, "1.0", payload_size=100_000)
+    index.add(wheel)
+    path = (await ask(f"/pypi/main/simple/{name}/", JSON)).file_path(wheel.filename)
+    assert await asyncio.gather(*(node.get(path) for node in nodes)) == [wheel.sha256] * len(nodes)
 
 
 async def work(proxy: LocalProxy, ask: Ask, index: FakeIndex, channel: FakeChannel, clock: FakeClock) -> None:
@@ -114,14 +126,18 @@ async def channel() -> AsyncIterator[FakeChannel]:
 
 async def test_no_panel_is_silent_and_no_rule_fails(tmp_path: Path, index: FakeIndex, channel: FakeChannel) -> None:
     clock = FakeClock()
+    settings = {**channel.settings, **SWARM}
     async with (
-        running_proxy(tmp_path, upstream=index, toml=DENIED, settings=channel.settings, clock=clock) as proxy,
-        running_prometheus(tmp_path, proxy.url, rules=RULES) as prometheus,
+        running_proxy(tmp_path, upstream=index, toml=DENIED, settings=settings, environ=SECRET, clock=clock) as proxy,
+        running_nodes(tmp_path, proxy.url, 3) as nodes,
+        running_prometheus(tmp_path, proxy.url, *(node.url for node in nodes), rules=RULES) as prometheus,
         wire(proxy.url) as ask,
     ):
         scrapes = scrapes_of(proxy)
-        for _ in range(2):
+        clock.advance(SETTLED_S)
+        for shared in ("first", "second"):
             await stored(proxy, prometheus, scrapes)
+            await share(nodes, ask, index, shared)
             await work(proxy, ask, index, channel, clock)
         silent = {
             f"{param.id} {target['refId']}": _asked(target["expr"])
@@ -149,6 +165,20 @@ async def test_promtool_finds_nothing_wrong_with_the_metrics_of_a_proxy_at_work(
     ):
         await work(proxy, ask, index, channel, clock)
         page = (await ask("/metrics")).body
+    assert await promtool("check", "metrics", stdin=page) == (0, "")
+
+
+async def test_a_node_counts_as_an_agent_and_promtool_finds_nothing_wrong_with_it(
+    tmp_path: Path, index: FakeIndex
+) -> None:
+    async with (
+        running_proxy(tmp_path, upstream=index, settings=SWARM, environ=SECRET) as proxy,
+        running_nodes(tmp_path, proxy.url, 1) as [node],
+        wire(node.url) as ask,
+    ):
+        await ask("/metrics")
+        page = (await ask("/metrics")).body
+    assert set(re.findall(rb'component="(\w+)"', page)) == {b"agent"}
     assert await promtool("check", "metrics", stdin=page) == (0, "")
 
 

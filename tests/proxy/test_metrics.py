@@ -11,6 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from envagent.peers.metrics import NodeMetrics, Now
+from envagent.peers.pieces import Counts
 from envproxy.engine.report import DigestSource, Outcome
 from envproxy.metrics import DIGEST_SOURCES, ECOSYSTEMS, OUTCOMES, RULES, Family, Metrics, watch_loop_lag
 from envproxy.policy import RuleKind
@@ -46,6 +48,15 @@ def test_the_documentation_names_every_metric_with_its_type_and_no_other(
         if not family.name.startswith("process_")
     }
     assert {(name.strip("`"), kind) for name, kind, _, _ in documented("Metrics")} == exposed
+
+
+def test_the_documentation_names_what_a_node_has_besides(registry: CollectorRegistry) -> None:
+    now = Now(peers=0, downloads=0, uploads=0, has_directory=True)
+    registry.register(NodeMetrics(Counts(), lambda: now))
+    exposed = {
+        (family.name + ("_total" if family.type == "counter" else ""), family.type) for family in registry.collect()
+    }
+    assert {(name.strip("`"), kind) for name, kind, _, _ in documented("Nodes")} == exposed
 
 
 def test_the_documentation_lists_the_labels_and_their_values(metrics: Metrics) -> None:
