@@ -25,7 +25,7 @@ from envproxy.swarm.messages import Want
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from envagent.peers.holding import Holding
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a download works with; `clock` is monotonic, in seconds."""
+    """What a download works with; `clock` is monotonic, in seconds, `serials` number its questions."""
 
     wire: Wire
     membership: Membership
@@ -64,6 +64,7 @@ class Surroundings:
     pieces: Pieces
     random: random.Random
     clock: Callable[[], float]
+    serials: Iterator[int]
 
 
 class Download:
@@ -218,6 +219,7 @@ class Download:
                 hashes=len(self._hashes),
                 avoid=around.pieces.avoided(self.wanted.sha256, around.membership.known),
                 wait_s=WAIT_S,
+                serial=next(around.serials),
             )
         )
 

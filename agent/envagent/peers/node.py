@@ -7,6 +7,7 @@ lives long hangs on its cleanup contexts: background work ends first, then the d
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 import time
@@ -153,6 +154,7 @@ class Node:
             self._pieces,
             self._random,
             time.monotonic,
+            itertools.count(1),
         )
         self._swarm = Swarm(self._around, app[PARTS].tasks)
         face = Face(self._swarm, config.proxy, self._origins, for_network=config.clients == "network")

@@ -100,6 +100,8 @@ class LocalDirectory:
         if member is None:
             return None
         swarm = self._swarm(member, key)
+        if swarm.is_overtaken(member.node, want.serial):
+            return Assignment()
         settled = self._clock() >= self._began_at + self._rules.settle_s
         may_lease = settled or not (want.held or swarm.is_held)
         assignment = self._decide(key, swarm, _wish(member.node, want, layout, hashed, may_lease))

@@ -115,7 +115,8 @@ class Want(Message, frozen=True, kw_only=True):
 
     `path` is the artifact's path on this proxy's faces. `held` and `moving` are the whole truth about the pieces that
     are here and under way: a lease that is in neither is given back. `count` pieces are wanted now, `hashes` are
-    known already, `avoid` are peers not to be named. The answer waits for news until `wait_s` has passed.
+    known already, `avoid` are peers not to be named. The answer waits for news until `wait_s` has passed. `serial`
+    grows with each `Want` of an agent's life: one that another overtook on its way says nothing any more.
     """
 
     node: Name
@@ -128,6 +129,7 @@ class Want(Message, frozen=True, kw_only=True):
     count: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     hashes: Count = 0
     avoid: Annotated[list[Name], msgspec.Meta(max_length=64)] = []
+    serial: Count = 0
     wait_s: Seconds = 1.0
 
 

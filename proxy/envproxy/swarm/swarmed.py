@@ -72,6 +72,7 @@ class Swarmed:
         self._zones: dict[str, Crowd] = {}
         self._holders = Counter[int]()  # of each piece, for those who do not have all
         self._bans: dict[str, Ban] = {}
+        self._serials: dict[str, int] = {}  # of the latest wish of each node
         self._sent = 0  # what was leased before
 
     @property
@@ -102,11 +103,19 @@ class Swarmed:
         if not crowd.has:
             del self._zones[node.zone]
 
+    def is_overtaken(self, node: Node, serial: int) -> bool:
+        """Whether a wish came after one that the node made later; what it says of the node is not so any more."""
+        if serial < self._serials.get(node.name, 0):
+            return True
+        self._serials[node.name] = serial
+        return False
+
     def drop(self, node: Node) -> None:
         """A node is gone, with what it had and what it was bringing."""
         self.hold(node, 0)
         self.leases.settle(node.name, 0, 0.0)
         self._concerned.discard(node.name)
+        self._serials.pop(node.name, None)
 
     def accuse(self, peer: str, accuser: str, now: float) -> bool:
         """A node says that another sends wrong bytes; whether that one is banned now and was not before."""
