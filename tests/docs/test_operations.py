@@ -23,6 +23,7 @@ from aiohttp import ClientSession
 from uv import find_uv_bin
 
 from envproxy.config import load
+from fixtures.agent import Agent
 from fixtures.channel import FakeChannel
 from fixtures.clients import CLIENTS
 from fixtures.conda_packages import make_conda
@@ -178,15 +179,21 @@ def test_the_configurations_are_accepted_alone_and_together(tmp_path: Path) -> N
     assert len(texts) == 2
 
 
-def test_the_service_runs_what_the_document_configures_and_waits_longer_than_a_drain() -> None:
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read_string(chapter("operations.md", "Install").content("/etc/systemd/system/envproxy.service"))
-    service = unit["Service"]
-    file = service["ExecStart"].split()[-1]
-    config = chapter("operations.md", "Configure").content(file)
+def test_the_proxy_s_service_runs_what_the_document_configures_and_waits_longer_than_a_drain() -> None:
+    service = unit("Install", "/etc/systemd/system/envproxy.service")
+    config = chapter("operations.md", "Configure").content(service["ExecStart"].split()[-1])
     assert tomllib.loads(config)["server"]["data"] == f"/var/lib/{service['StateDirectory']}"
     assert int(service["TimeoutStopSec"]) > load(None, environ={}).server.drain_s
+
+
+def test_the_node_s_service_runs_what_the_document_configures(tmp_path: Path) -> None:
+    service = unit("Nodes", "/etc/systemd/system/envagent.service")
+    config = chapter("operations.md", "Nodes").content(service["ExecStart"].split()[-1])
+    file = tmp_path / "envagent.toml"
+    file.write_text(config)
+    said = Agent(tmp_path, {"SWARM_SECRET": "secret"}).say("check", file)
+    assert said.code == 0, said.err
+    assert f"keeps /var/cache/{service['CacheDirectory']}," in said.out
 
 
 def test_whoever_is_woken_by_an_alert_reads_where_to_look_first() -> None:
@@ -198,6 +205,14 @@ def test_whoever_is_woken_by_an_alert_reads_where_to_look_first() -> None:
     ]
     paging = {f"`{rule['alert']}`" for rule in rules if rule.get("labels", {}).get("severity") == "page"}
     assert paging == set(table_rows("operations.md", "Trouble, by alert"))
+
+
+def unit(heading: str, path: str) -> configparser.SectionProxy:
+    """What a systemd unit of the document runs."""
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment, method-assign]
+    parsed.read_string(chapter("operations.md", heading).content(path))
+    return parsed["Service"]
 
 
 def environ(project: Path, proxy: Proxy) -> Mapping[str, str]:
