@@ -161,6 +161,21 @@ def test_a_volume_that_cannot_be_written_is_said_before_the_proxy_starts(helm4: 
     assert done.stdout == ""
 
 
+def test_a_cache_that_cannot_be_written_is_said_before_the_agent_starts(helm4: Helm):
+    (helm4.room / "no-directory").touch()
+    text = rendered(helm4, "default", component="agent")
+    file = helm4.room / "envagent.toml"
+    file.write_text(text.replace("/var/lib/envmesh", f"{helm4.room}/no-directory/envmesh"), "utf-8")
+
+    done = run("envagent", "serve", "--config", file, "--listen", "127.0.0.1:0")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        f"error: {helm4.room}/no-directory/envmesh cannot be written: a part of its path is a file"
+    )
+    assert done.stdout == ""
+
+
 @contextmanager
 def started(command: list[str], file: Path, text: str) -> Iterator[str]:
     """The origin that a container's command serves; `text` is its configuration, moved to this machine."""

@@ -12,6 +12,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from envagent.disk import errors_in_words
 from envagent.errors import UsageError
 from envagent.places import SOCKET
 from envagent.store.flock import acquire
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(data: Path) -> Iterator[socket.socket]:
-    """The bound socket of the only daemon of this data directory. Raises UsageError; OSError passes."""
-    data.mkdir(parents=True, exist_ok=True)
-    lock = acquire(data / f"{SOCKET}.lock", wait=False)
+    """The bound socket of the only daemon of this data directory. Raises UsageError, DiskRefused; other OSErrors pass."""
+    with errors_in_words():
+        data.mkdir(parents=True, exist_ok=True)
+        lock = acquire(data / f"{SOCKET}.lock", wait=False)
     if lock is None:
         raise UsageError(f"another daemon serves {data}", hint="stop it first, or choose another --data")
     (data / SOCKET).unlink(missing_ok=True)
