@@ -31,10 +31,11 @@ LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 class Config:
     """`proxy` is the origin of an envproxy, "" for none, and `proxy_token` what it wants to see.
 
-    `proxy_fallback` allows upstream URLs beside it; `early` leaves bytecode and proofs of RECORD for later. The rest
-    is of `envagent serve` as a node of the swarm: `zone` and `tenant` are labels, `swarm_secret` is what the proxy
-    wants of agents; bytes per second for peers, bytes of artifacts and of free disk, where 0 is no bound; seconds
-    that a peer may be silent; who finds the proxy's faces.
+    `proxy_fallback` allows upstream URLs beside it; `early` leaves bytecode and proofs of RECORD for later. Of
+    `envagent serve` are the intervals in seconds, 0 for never, and the bytes that its gc keeps. The rest is of it as
+    a node of the swarm: `zone` and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per
+    second for peers, bytes of artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent; who
+    finds the proxy's faces.
     """
 
     data: Path
@@ -52,6 +53,9 @@ class Config:
     peer_timeout: int = 2
     clients: str = "machine"
     swarm_secret: str = field(default="", repr=False)
+    scrub_interval: int = 7 * 86_400
+    gc_interval: int = 0
+    gc_budget: int = 0
 
     @property
     def store(self) -> Path:
@@ -62,6 +66,11 @@ class Config:
     def artifacts(self) -> Path:
         """Verified downloads, by sha256."""
         return self.data / "artifacts"
+
+    @property
+    def upkeep(self) -> Path:
+        """When the daemon last did what it does from time to time."""
+        return self.data / "upkeep"
 
     @property
     def swarm(self) -> Path:
@@ -244,4 +253,7 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "min-free": _size,
     "peer-timeout": _duration,
     "clients": _clients,
+    "scrub-interval": _duration,
+    "gc-interval": _duration,
+    "gc-budget": _size,
 }

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import time
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from aiohttp import web
 from envagent.config import config_of
 from envagent.daemon.server import Daemon
 from envagent.daemon.socket import listening
+from envagent.daemon.upkeep import Upkeep, chores, perform
 from envagent.errors import UsageError
 from envagent.places import SOCKET
+from envproxy.commands.output import say
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,7 +60,15 @@ async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] 
         if address and not node:
             await web.TCPSite(watching, *address).start()
         _announce(config, watching, node)
+        upkeep = Upkeep(config.upkeep, clock=time, sleep=asyncio.sleep, perform=perform, tell=say)
+        stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.keep(chores(config))))
         await _until_told_to_stop()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _node(config: Config, stack: AsyncExitStack, address: tuple[str, int]) -> Node:
