@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types contracts unit live run bench chart lock-image clean
+.PHONY: help demo test test-swarm lint types contracts unit live run bench chart lock-image clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ contracts: $(VENV)/stamp  ## import-linter: who may import whom
 unit: $(VENV)/stamp .clients/stamp .chart/stamp  ## the test suite, with the real clients
 	sh tests/setup.sh
 	$(BIN)/python -m pytest -n auto
+
+test-swarm: $(VENV)/stamp  ## the long scenarios of the swarm, in network namespaces (as root)
+	$(BIN)/python -m pytest -m swarm -n 0 tests/swarm
 
 run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default
 	$(BIN)/envproxy serve
