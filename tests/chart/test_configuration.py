@@ -57,24 +57,24 @@ def mounted(text: str, room: Path) -> Path:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_envproxy_check_accepts_what_the_chart_renders(helm: Helm, example: str):
-    done = run("envproxy", "check", mounted(rendered(helm, example), helm.room), environ=SECRETS)
+def test_envproxy_check_accepts_what_the_chart_renders(helm4: Helm, example: str):
+    done = run("envproxy", "check", mounted(rendered(helm4, example), helm4.room), environ=SECRETS)
 
     assert done.returncode == 0, done.stderr
     assert "on 0.0.0.0:8417, keeps /var/lib/envmesh" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_envagent_check_accepts_what_the_chart_renders(helm: Helm, example: str):
-    file = helm.room / "envagent.toml"
-    file.write_text(rendered(helm, example, component="agent"), "utf-8")
+def test_envagent_check_accepts_what_the_chart_renders(helm4: Helm, example: str):
+    file = helm4.room / "envagent.toml"
+    file.write_text(rendered(helm4, example, component="agent"), "utf-8")
 
     done = run("envagent", "check", file, environ=SECRETS)
 
     assert done.returncode == 0, done.stderr
     table = tomllib.loads(file.read_text("utf-8"))
     assert table["data"] == "/var/lib/envmesh"
-    assert table["proxy"] == ("https://envmesh.example.org" if example == "full" else proxy_of(helm, example))
+    assert table["proxy"] == ("https://envmesh.example.org" if example == "full" else proxy_of(helm4, example))
 
 
 def proxy_of(helm: Helm, example: str) -> str:

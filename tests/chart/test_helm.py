@@ -165,6 +165,7 @@ def test_without_agents_the_notes_point_at_the_proxy_and_have_nothing_to_warn_of
             "the cache dies with the pod, and with it everything that was uploaded",
         ),
         ({"proxy": {"podDisruptionBudget": {"enabled": True, "maxUnavailable": 0}}}, "waits until somebody deletes"),
+        ({"proxy": {"service": {"type": "LoadBalancer"}}}, "whoever reaches it installs from your private"),
         ({}, "share nothing with one another: swarm.existingSecret lets them"),
         ({"agent": {"service": {"locality": "node"}}}, "installs fail on nodes whose agent is not ready"),
     ],

@@ -5,6 +5,10 @@
 {{- if and .Values.proxy.enabled (eq .Values.proxy.storage.kind "emptyDir") }}
 - proxy.storage.kind is emptyDir: the cache dies with the pod{{ if $hosted }}, and with it everything that was uploaded{{ end }}.
 {{- end }}
+{{- if and .Values.proxy.enabled (ne .Values.proxy.service.type "ClusterIP") (ne (toString (default dict $config.auth).read) "token") }}
+- proxy.service.type is {{ .Values.proxy.service.type }}: whoever reaches it installs from your private repositories too. Ask for
+  tokens with proxy.config.auth.read.
+{{- end }}
 {{- if and .Values.proxy.podDisruptionBudget.enabled (eq (toString .Values.proxy.podDisruptionBudget.maxUnavailable) "0") }}
 - proxy.podDisruptionBudget.maxUnavailable is 0: draining the proxy's node waits until somebody deletes the pod.
 {{- end }}
