@@ -4,8 +4,8 @@ from typing import Final
 
 from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, chosen, quantiles, rate, share
 
-# Probes and scrapes come at a steady pace and would hide what clients see.
-_CLIENTS: Final = 'route!~"health|metrics|stats"'
+# Probes, scrapes and the talk of nodes come at a steady pace and would hide what clients see.
+_CLIENTS: Final = 'route!~"health|metrics|stats|swarm|piece"'
 _ARTIFACTS: Final = 'kind="artifact"'
 _HIT: Final = 'result="hit"'
 _DECIDED: Final = 'result=~"hit|miss"'  # the rest had no choice: absent, stale, bypassed
@@ -45,7 +45,7 @@ _AT_A_GLANCE: Final = Row(
         ),
         Panel(
             "Requests",
-            "Requests of clients a second; probes and scrapes are not counted.",
+            "Requests of clients a second; probes, scrapes and nodes of the swarm are not counted.",
             "reqps",
             (Query(f"sum({rate('envmesh_http_requests_total', _CLIENTS)})", "requests"),),
             kind="stat", width=4,
