@@ -1,7 +1,7 @@
 {{/*
 Values that fit the schema and still contradict one another: the render fails with all of them, each with its place
 and a hint. What the configuration means by itself is checked by `envproxy check` and at the start of the commands.
-A problem is one line of a template's output, so that templates can be put together.
+Each template below gives the problems it found as text, or nothing.
 */}}
 
 {{- define "envmesh.check" -}}
