@@ -38,7 +38,7 @@ def test_nobody_is_left_alone_for_more_than_half_a_minute() -> None:
 
 def test_a_peer_that_is_busy_is_asked_again_but_not_for_ever() -> None:
     reputation = Reputation()
-    for _ in range(7):
+    for _ in range(99):
         reputation.had_no_slot("near", 0.0)
     assert order(reputation) == ["near", "busy", "far"]
     reputation.had_no_slot("near", 0.0)

@@ -7,35 +7,21 @@ artifact before anybody asks. SHA-256 of all that arrives is compared, always.
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import ClientSession
 
 from fixtures.namespaces import Network, Refused, network
-from fixtures.node import SECRET, SWARM, NodeProcess, running_node
-from fixtures.proxy import proxy_process, running_proxy
-from fixtures.upstream import FakeIndex
-from fixtures.wheels import make_wheel
+from fixtures.node import SWARM
+from fixtures.site import site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from fixtures.wheels import Dist
 
 MIB = 1 << 20
 QUICK = {**SWARM, "swarm.lease": "5s"}
 AS_SHIPPED = {"ENVAGENT_PEER_TIMEOUT": "2s"}
-FETCH = """
-import hashlib, sys, urllib.request
-with urllib.request.urlopen(sys.argv[1]) as answer:
-    print(hashlib.file_digest(answer, "sha256").hexdigest())
-"""
 
 
 @pytest.fixture
@@ -47,72 +33,6 @@ def net(request: pytest.FixtureRequest) -> Iterator[Network]:
             yield made
     except Refused as refused:
         pytest.skip(f"no network namespaces here: {refused}")
-
-
-@dataclass
-class Site:
-    """A proxy on machine 0 with the artifact, and a node on each of the others."""
-
-    net: Network
-    proxy: str
-    nodes: list[NodeProcess]
-    dist: Dist
-
-    @property
-    def path(self) -> str:
-        return f"/pypi/main/files/{self.dist.project}/{self.dist.sha256}/{self.dist.filename}"
-
-    async def get(self, node: int, url: str = "") -> str:
-        """What a client on the machine of a node downloads from there: the SHA-256, "" if it fails."""
-        process = await asyncio.create_subprocess_exec(
-            *self.net.inside(node + 1), sys.executable, "-c", FETCH, (url or "http://127.0.0.1:8418") + self.path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        out, _ = await process.communicate()
-        return out.decode().strip()
-
-    async def origin_ratio(self) -> float:
-        """How many copies left the proxy."""
-        found = await asyncio.gather(*(node.status() for node in self.nodes if node.process.returncode is None))
-        return sum(one["origin_bytes"] for one in found) / len(self.dist.data)
-
-
-@asynccontextmanager
-async def site(
-    home: Path, net: Network, size: int, environ: Mapping[str, str], settings: Mapping[str, str]
-) -> AsyncIterator[Site]:
-    dist = make_wheel("alpha", "1.0", files={"alpha/weights.bin": Random(size).randbytes(size)})
-    (home / "proxy").mkdir()
-    await _prime(home / "proxy", dist)
-    there = {**settings, "server.listen": f"{net.address(0)}:8417"}
-    async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(
-            proxy_process(home / "proxy", settings=there, environ=SECRET, before=net.inside(0))
-        )
-        starting = [
-            stack.enter_async_context(
-                running_node(
-                    home / f"node-{number}",
-                    proxy.url,
-                    before=net.inside(number),
-                    listen="0.0.0.0:8418",
-                    environ=environ,
-                )
-            )
-            for number in range(1, net.size)
-        ]
-        yield Site(net, proxy.url, list(await asyncio.gather(*starting)), dist)
-
-
-async def _prime(home: Path, dist: Dist) -> None:
-    """Let the proxy have the artifact, while it still sees its upstream."""
-    async with FakeIndex() as upstream, running_proxy(home, upstream=upstream) as proxy, ClientSession() as session:
-        upstream.add(dist)
-        path = f"/pypi/main/files/{dist.project}/{dist.sha256}/{dist.filename}"
-        async with session.get(proxy.url + path) as answer:
-            assert len(await answer.read()) == len(dist.data)
-        await proxy.settled()
 
 
 @pytest.mark.parametrize("net", [(4, 400)], indirect=True)

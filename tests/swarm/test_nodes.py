@@ -146,7 +146,6 @@ async def test_nodes_finish_after_their_proxy_was_killed_and_came_back(tmp_path:
         imposter.too_many_bytes,
         imposter.early_end,
         imposter.nothing_here,
-        imposter.all_slots_taken,
         imposter.silence,
     ],
     ids=lambda trick: trick.__name__,

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field, replace
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 """How long a peer is left alone after its first failure, and at most."""
-MOST_BUSY = 8
-"""How often in a row a peer may have no slot free before that counts as a failure."""
+MOST_BUSY = 100
+"""How often in a row a peer may have no slot free before that counts as a failure: some 15 s of asking.
+
+A failure makes the directory lease a piece again, and then a second copy leaves the proxy.
+"""
 
 
 @dataclass(frozen=True, slots=True)
