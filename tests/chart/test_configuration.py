@@ -39,7 +39,7 @@ def run(program: str, *words: str | Path, environ: dict[str, str] | None = None)
         [BIN / program, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
         env={"PATH": os.defpath, **(environ or {})},
     )

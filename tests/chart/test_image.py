@@ -77,7 +77,7 @@ def subprocess_output(*words: str) -> str:
         [IMAGE / "bin" / words[0], *words[1:]],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=True,
         env={"PATH": os.defpath, "HOME": "/nowhere"},
     )

@@ -50,7 +50,7 @@ def test_hadolint_has_nothing_to_say_of_the_dockerfile():
         [TOOLS / "checks" / "bin" / "hadolint", ROOT / "Dockerfile"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

@@ -24,7 +24,7 @@ def test_kubernetes_knows_every_field_of_every_example(helm4: Helm, version: str
         [CHECKS / "kubernetes-validate", "--strict", "-k", f"{version}.0", manifest],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

@@ -88,7 +88,7 @@ def test_the_full_example_changes_every_value_that_has_a_choice():
 
 def test_what_make_chart_writes_is_what_the_repository_holds(tmp_path: Path):
     chart = shutil.copytree(CHART, tmp_path / "envmesh")
-    subprocess.run([sys.executable, REFERENCE, chart, ROOT / "grafana"], check=True, timeout=60)
+    subprocess.run([sys.executable, REFERENCE, chart, ROOT / "grafana"], check=True, timeout=110)
 
     def contents(folder: Path) -> dict[str, bytes]:
         return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
