@@ -1,8 +1,6 @@
 """`python -m envagent`: the command line without its script."""
 
-import sys
-
-from envagent.cli import main
+from envagent.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -29,6 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _the_long_way(words)
 
 
+def program() -> None:
+    """The program: ends this process with the exit code."""
+    code = main()
+    if "rattler" in sys.modules:
+        # Its threads may still be returning, and an interpreter that is taken down under them aborts.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _at_once(command: str, *words: str) -> int | None:
     """Answer from a note; None where there is none."""
     from envagent.recall import recalled  # noqa: PLC0415  # two commands need it
