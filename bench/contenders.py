@@ -53,14 +53,15 @@ class Sent:
 @asynccontextmanager
 async def upstream(
     place: Path, shelves: Sequence[str], *, latency_s: float = 0.0, rate: float | None = None,
-    cold_files: int = 1, cold_bytes: int = 1_000_000,
+    cold_files: int = 1, cold_bytes: int = 1_000_000, wheels: Path | None = None,
 ) -> AsyncIterator[Server]:  # fmt: skip
-    """The far index with these shelves."""
+    """The far index with these shelves, and the wheels of a directory."""
     port = free_port()
     argv = [sys.executable, "-m", "bench.upstream", "--port", str(port), "--latency", str(latency_s)]
     argv += [part for shelf in shelves for part in ("--shelf", shelf)]
     argv += ["--cold-files", str(cold_files), "--cold-bytes", str(cold_bytes)]
     argv += ["--rate", str(rate)] if rate else []
+    argv += ["--wheels", str(wheels)] if wheels else []
     log = place / "upstream.log"
     async with running("upstream", argv, port=port, ready="/-/ready", log=log, env=importing_bench()) as server:
         yield server

@@ -5,18 +5,21 @@
     cold    files of one size that nobody asked for yet, on a page of 1,000 older ones
     huge    a page of 50,000 files, 10 MB
 
-Files that only fill pages have digests but no bytes.
+Beside them `wheels` makes projects of files on the disk. Files that only fill pages have digests but no bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
+from packaging.utils import parse_wheel_filename
 
 from fixtures.wheels import Dist, make_wheel
 
@@ -109,6 +112,18 @@ def huge() -> Project:
     seed = random.Random(HUGE)
     entries = (Entry(f"huge-{n}-py3-none-any.whl", _hex(seed), shallow=True) for n in range(HUGE_FILES))
     return Project(HUGE, tuple(entries))
+
+
+def wheels(folder: Path) -> Iterator[Project]:
+    """A project for every wheel in the folder, with its sidecar."""
+    for path in sorted(folder.glob("*.whl")):
+        name = parse_wheel_filename(path.name)[0]
+        wheel = path.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            metadata = archive.read(f"{'-'.join(path.name.split('-')[:2])}.dist-info/METADATA")
+        digests = hashlib.sha256(wheel).hexdigest(), hashlib.sha256(metadata).hexdigest()
+        entry = Entry(path.name, digests[0], len(wheel), metadata_sha256=digests[1])
+        yield Project(name, (entry,), {path.name: (wheel,), f"{path.name}.metadata": (metadata,)})
 
 
 def page(project: Project, files_url: str) -> bytes:

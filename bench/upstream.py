@@ -13,6 +13,7 @@ import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from aiohttp import web
 
@@ -128,7 +129,7 @@ def _pieces(body: Body) -> Iterator[memoryview]:
 
 
 def _stock(args: argparse.Namespace) -> list[Project]:
-    projects: list[Project] = []
+    projects: list[Project] = list(corpus.wheels(args.wheels)) if args.wheels else []
     for shelf in args.shelf:
         match shelf:
             case "numpy":
@@ -145,7 +146,8 @@ def _stock(args: argparse.Namespace) -> list[Project]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.upstream")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--shelf", action="append", choices=("numpy", "tree", "huge", "cold"), required=True)
+    parser.add_argument("--shelf", action="append", choices=("numpy", "tree", "huge", "cold"), default=[])
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="also the wheels in this directory")
     parser.add_argument("--cold-files", type=int, default=1)
     parser.add_argument("--cold-bytes", type=int, default=corpus.WHEEL_BYTES)
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
