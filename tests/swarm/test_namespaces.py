@@ -52,7 +52,7 @@ async def test_machines_share_one_copy_and_show_their_faces_to_nobody_else(tmp_p
     "net", [(2, 100), (5, 100), (9, 100), (17, 50)], indirect=True, ids=lambda net: f"N={net[0] - 1}"
 )
 async def test_one_copy_leaves_the_proxy_however_many_ask(tmp_path: Path, net: Network) -> None:
-    async with site(tmp_path, net, 64 * MIB, AS_SHIPPED, QUICK) as here:
+    async with site(tmp_path, net, 64 * MIB, {}, SWARM) as here:
         got = await asyncio.gather(*(here.get(node) for node in range(net.size - 1)))
         ratio = await here.origin_ratio()
     assert got == [here.dist.sha256] * (net.size - 1)
