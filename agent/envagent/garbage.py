@@ -7,7 +7,7 @@ longest unused go first, whether trees or downloads, until both together are wit
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ def _let_go(prefix: Path, store: NodeStore, *, dry_run: bool) -> bool:
     if not dry_run:
         if overlay.is_mounted(prefix):
             overlay.unmount(prefix)
-        prefix.rename(store.root / "trash" / f"{prefix.name}.{secrets.token_hex(4)}")
+        prefix.rename(store.root / "trash" / f"{prefix.name}.{os.urandom(4).hex()}")
     lock.release()
     return True
 

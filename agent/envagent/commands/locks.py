@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ def write_out(data: bytes, path: str | None) -> None:
         sys.stdout.buffer.flush()
         return
     place = Path(path)
-    fresh = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    fresh = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         fresh.write_bytes(data)
         fresh.replace(place)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
-from envagent.materialize import conda_meta, record, venv
-from envagent.materialize.conda_own import has_link_script, write_own
+from envagent.materialize import record, venv
 from envagent.materialize.layout import compiled_path, site_packages
 from envagent.materialize.link import link_file, make_directories, make_links
 from envagent.materialize.linkers import Linkers, Lot
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from envagent.materialize.link import LinkMode
     from envagent.materialize.overlap import Overlaps
-    from envagent.materialize.plan import Plan, WheelFile
+    from envagent.materialize.plan import CondaFile, Plan, WheelFile
     from envagent.store.node import Tree
 
 
@@ -53,8 +52,7 @@ def assemble(
     with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in laid)) as linkers:
         linkers.make_directories(sorted({folder for tree in laid for folder in tree.manifest.directories}))
         digests = _write_own(plan, draft, own, links)
-        for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):  # conda's come first
-            digests |= write_own(source, tree, draft, place, lost)
+        digests |= _write_conda_own(plan, draft, place, trees, overlaps)
         left_out = _left_out(plan, trees, overlaps, digests)
         modules = _lots(compiled, left_out.compiled)
         skipped = [lost | digests.keys() | some for lost, some in zip(overlaps.lost, left_out.shipped, strict=True)]
@@ -73,7 +71,7 @@ def assemble(
         links=links,
         absent=sorted(absent),
         clobbers=list(overlaps.clobbers),
-        link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if has_link_script(c, tree)],
+        link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if _has_link_script(c, tree)],
         layered=mode == "overlay",
     )
     _mark(draft, ready, used, mode)
@@ -82,10 +80,23 @@ def assemble(
 
 def _of_the_prefix(plan: Plan, place: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     """The prefix's own files and links, whatever is in it."""
-    own = conda_meta.own_files() if plan.conda else {}
+    own = _of_conda(plan)
     if plan.given is None or plan.conda_python:
         return own, {}
     return own | venv.files(plan.given, place), venv.links(plan.given)
+
+
+def _of_conda(plan: Plan) -> dict[str, bytes]:
+    if not plan.conda:
+        return {}
+    from envagent.materialize import conda_meta  # noqa: PLC0415  # reading packages is slow to import
+
+    return conda_meta.own_files()
+
+
+def _has_link_script(source: CondaFile, tree: Tree) -> bool:
+    """Whether the package wants to run something after it was installed."""
+    return f"bin/.{source.package.name}-post-link.sh" in tree.manifest.paths
 
 
 def _check_provided(plan: Plan, trees: list[Tree]) -> None:
@@ -140,6 +151,17 @@ def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, 
         (draft / path).write_bytes(data)
     make_links(draft, links)
     return {path: hashlib.sha256(data).hexdigest() for path, data in own.items()}
+
+
+def _write_conda_own(plan: Plan, draft: Path, place: Path, trees: list[Tree], overlaps: Overlaps) -> dict[str, str]:
+    """The same of what conda's packages, which come first, have of their own in each prefix."""
+    digests: dict[str, str] = {}
+    if plan.conda:
+        from envagent.materialize.conda_own import write_own  # noqa: PLC0415  # as above
+
+        for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):
+            digests |= write_own(source, tree, draft, place, lost)
+    return digests
 
 
 @dataclass(frozen=True)

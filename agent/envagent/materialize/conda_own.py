@@ -43,11 +43,6 @@ def write_own(source: CondaFile, tree: Tree, draft: Path, place: Path, lost: Con
     return digests | {meta: hashlib.sha256(document).hexdigest()}
 
 
-def has_link_script(source: CondaFile, tree: Tree) -> bool:
-    """Whether the package wants to run something after it was installed."""
-    return f"bin/.{source.package.name}-post-link.sh" in tree.manifest.paths
-
-
 def _replaced(source: CondaFile, tree: Tree, entry: PathEntry, prefix: bytes) -> bytes | bytearray | None:
     """The content for this prefix, None where it is that of the tree."""
     data = (tree.files / entry.path).read_bytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import secrets
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -310,7 +310,7 @@ def _draft(place: Path) -> Iterator[Path]:
 
 def _draft_name(place: Path, random: str = "") -> str:
     # Not the name itself: that may be as long as names get.
-    return f".envmesh-{hashlib.sha256(place.name.encode()).hexdigest()[:12]}-{random or secrets.token_hex(4)}"
+    return f".envmesh-{hashlib.sha256(place.name.encode()).hexdigest()[:12]}-{random or os.urandom(4).hex()}"
 
 
 def _lock_of(store: NodeStore, place: Path) -> Path:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,7 +173,7 @@ class NodeStore:
 
     def discard(self, tree: Tree) -> None:
         """Take a tree out of sight, at once; its files go with the trash."""
-        tree.path.rename(self.root / "trash" / f"{tree.key}.{secrets.token_hex(4)}")
+        tree.path.rename(self.root / "trash" / f"{tree.key}.{os.urandom(4).hex()}")
 
     def sweep(self) -> int:
         """Remove what dead processes left in `work/`, and empty the trash. The number of orphans."""
@@ -194,7 +193,7 @@ class NodeStore:
 
     def _new_work(self) -> tuple[Path, Flock]:
         with held(self.root / "locks" / ".work", shared=True):
-            work = self.root / "work" / f"{os.getpid()}-{secrets.token_hex(4)}"
+            work = self.root / "work" / f"{os.getpid()}-{os.urandom(4).hex()}"
             work.mkdir()
             lock = acquire(work)
         assert lock is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -86,7 +85,7 @@ def _name(of: str) -> str:
 
 
 def _replace(path: Path, value: msgspec.Struct) -> None:
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     fresh.write_bytes(msgspec.json.encode(value))
     fresh.replace(path)
 
