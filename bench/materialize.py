@@ -1,4 +1,4 @@
-"""Environments from local wheels: cold, warm, again, and the first import, beside uv; pip for scale.
+"""Environments from local wheels: cold, warm, again, and the first import, beside uv; pip for scale; and Conda's.
 
 Cold begins with an empty store and an empty cache; warm makes a second environment from what the first left. With
 `--live` the wheels are 150 real ones (and the torch stack), downloaded once; else synthetic ones of the same shape.
@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import materialize_corpus
+from . import materialize_conda, materialize_corpus
 from .compare import Finding, Target, at_most, worst
 from .materialize_contenders import Spent, Stand, prime, run, wait_for_errand
 from .materialize_corpus import Wheels
@@ -53,6 +53,7 @@ async def measure(plan: Plan) -> Result:
         kind = "real" if wheels.is_real else "synthetic"
         result.notes.append(f"{label}: {len(wheels.paths)} {kind} wheels")
         await asyncio.to_thread(_measure, plan, wheels, result)
+    await asyncio.to_thread(materialize_conda.measure, plan, result)
     return result
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def download(label: str, folder: Path) -> None:
 def make(folder: Path, count: int) -> None:
     """Synthetic wheels, the same in every run on this machine."""
     folder.mkdir(parents=True, exist_ok=True)
-    text, code = _sources()
+    text, code = sources()
     for number in range(count):
         _make_wheel(folder, number, random.Random(number), text, code)
     _complete(folder)
@@ -86,13 +87,7 @@ def _make_wheel(folder: Path, number: int, choose: random.Random, text: bytes, c
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n".encode(),
     }
-    for file in range(FILES_EACH):
-        [(_, least, most)] = choose.choices(SIZES, weights=[share for share, _, _ in SIZES])
-        size = choose.randint(least, most)
-        source, suffix = (code, "so") if least >= 64_000 else (text, "py" if file % 2 else "txt")
-        start = choose.randrange(len(source))
-        content = (source[start : start + size] * (1 + size // (len(source) - start)))[:size]
-        members[f"{name}/part{file % 12:02}/file{file:03}.{suffix}"] = content
+    members |= {f"{name}/{path}": content for path, content in contents(choose, text, code, FILES_EACH)}
     members[f"{info}/RECORD"] = b"".join(_row(path, data) for path, data in members.items()) + b"%s/RECORD,,\n" % (
         info.encode()
     )
@@ -103,12 +98,23 @@ def _make_wheel(folder: Path, number: int, choose: random.Random, text: bytes, c
             w.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)
 
 
+def contents(choose: random.Random, text: bytes, code: bytes, count: int) -> Iterator[tuple[str, bytes]]:
+    """Paths and contents of so many files, pieces of `text` and `code`."""
+    for file in range(count):
+        [(_, least, most)] = choose.choices(SIZES, weights=[share for share, _, _ in SIZES])
+        size = choose.randint(least, most)
+        source, suffix = (code, "so") if least >= 64_000 else (text, "py" if file % 2 else "txt")
+        start = choose.randrange(len(source))
+        content = (source[start : start + size] * (1 + size // (len(source) - start)))[:size]
+        yield f"part{file % 12:02}/file{file:03}.{suffix}", content
+
+
 def _row(path: str, data: bytes) -> bytes:
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     return f"{path},sha256={digest},{len(data)}\n".encode()
 
 
-def _sources() -> tuple[bytes, bytes]:
+def sources() -> tuple[bytes, bytes]:
     """Text and machine code of this Python, some megabytes of each."""
     library = Path(sysconfig.get_path("stdlib"))
     text = b"".join(path.read_bytes() for path in sorted(library.glob("*.py")))

@@ -147,3 +147,19 @@ def test_a_conda_package_is_read_for_its_digest_unless_it_was_verified(tmp_path:
         take(plan, store, source)
     take(plan, store, replace(source, verified=True))
     assert is_there(plan, store, source)
+
+
+def test_a_record_that_lies_is_refused_unless_its_proof_comes_later(tmp_path: Path, store: NodeStore) -> None:
+    sound = RawWheel(name="alpha").add("alpha.py", b"x = 1\n")
+    rows = sound._record(sound.members()[:-1]).decode().splitlines(keepends=True)
+    kept = "".join(row for row in rows if row.startswith(sound.info))
+    lie = "alpha.py,sha256=" + "A" * 43 + ",6\n"
+    lying = RawWheel(name="alpha", record=(lie + kept).encode()).add("alpha.py", b"x = 1\n")
+    plan = plan_of(tmp_path / "wheels", lying)
+    [wheel] = plan.sources
+    with pytest.raises(ArtifactRefused, match=r"alpha\.py"), intake(plan, store) as proving:
+        proving.add(wheel)
+    assert store.find(plan.key(wheel)) is None
+    with Intake(plan, store, silent, total=1, size=1, prove=False) as believing:
+        believing.add(wheel)
+    assert store.find(plan.key(wheel))
