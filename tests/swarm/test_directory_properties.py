@@ -170,4 +170,4 @@ class Swarm(RuleBasedStateMachine):
 
 
 TestSwarm = Swarm.TestCase
-TestSwarm.settings = settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False)
+TestSwarm.settings = settings(max_examples=100, stateful_step_count=30, report_multiple_bugs=False)

@@ -1,6 +1,6 @@
 """The swarm's URLs on a running proxy: who is admitted, what is given, and pieces from the first byte to the last.
 
-The clock stands still, so a `Want` waits only as long as it says; those that should find something say a minute.
+The clock stands still, and whoever should find something asks until it does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SMALL = b"small enough to be one piece"
 MIB = 1024 * 1024
 LARGE = Random(5).randbytes(9 * MIB)  # pieces of 4, 4 and 1 MiB
-PATIENT_S = 5.0
 
 
 async def test_an_agent_gets_a_small_artifact_as_one_piece_whose_hash_is_its_digest(upstream: FakeFiles, come):
@@ -59,9 +58,7 @@ async def test_a_large_artifact_comes_in_pieces_with_hashes_of_their_own(upstrea
 
     while len(got) < 3:
         held = sum(1 << piece for piece in got)
-        given = await agent.want(
-            sha256, "/files/demo/large.bin", held=held, hashes=len(hashes) // 32, wait_s=PATIENT_S
-        )
+        given = await agent.obtain(sha256, "/files/demo/large.bin", held=held, hashes=len(hashes) // 32)
         hashes += given.hashes
         for piece in given.leases:
             got[piece] = await agent.piece(sha256, piece)
@@ -79,7 +76,7 @@ async def test_the_first_pieces_are_given_while_the_proxy_still_downloads_the_la
     head.set()
     agent = await come("node-1")
 
-    given = await agent.want(sha256, "/files/demo/large.bin", wait_s=PATIENT_S)
+    given = await agent.obtain(sha256, "/files/demo/large.bin")
     first = await agent.piece(sha256, 0)
     rest.set()
 
@@ -92,7 +89,7 @@ async def test_who_comes_second_is_told_to_ask_the_first(upstream: FakeFiles, co
     sha256 = upstream.put("small.bin", SMALL)
     first, second = await come("node-1"), await come("node-2")
     await first.want(sha256, "/files/demo/small.bin")
-    waiting = asyncio.create_task(second.want(sha256, "/files/demo/small.bin", wait_s=PATIENT_S))
+    waiting = asyncio.create_task(second.obtain(sha256, "/files/demo/small.bin"))
 
     await first.want(sha256, "/files/demo/small.bin", held=0b1, count=0)
 
@@ -124,7 +121,7 @@ async def test_a_piece_can_be_resumed(upstream: FakeFiles, come):
 async def test_pieces_without_a_lease_come_from_one_allowance_for_all(upstream: FakeFiles, proxy: LocalProxy, come):
     sha256 = upstream.put("large.bin", LARGE)
     agents = [await come(f"node-{number}") for number in range(6)]
-    await agents[0].want(sha256, "/files/demo/large.bin", wait_s=PATIENT_S)
+    await agents[0].obtain(sha256, "/files/demo/large.bin")
     await proxy.settled()
 
     for agent in agents[1:5]:  # 20 MB are allowed at once
@@ -140,7 +137,7 @@ async def test_a_lease_whose_transfer_breaks_off_is_free_again_at_once(upstream:
     sha256 = upstream.put("whole.bin", LARGE[: 8 * MIB - 1])  # one piece, more than a socket takes unread
     first, second = await come("node-1"), await come("node-2")
     await first.want(sha256, "/files/demo/whole.bin")
-    waiting = asyncio.create_task(second.want(sha256, "/files/demo/whole.bin", wait_s=PATIENT_S))
+    waiting = asyncio.create_task(second.obtain(sha256, "/files/demo/whole.bin"))
 
     await first.begin_piece(sha256, 0)
 
@@ -255,7 +252,7 @@ async def test_wrong_bytes_of_upstream_take_their_hashes_back(upstream: FakeFile
     upstream.put("large.bin", LARGE)
     agent = await come("node-1")
     promised = digest(b"other bytes")
-    await agent.want(promised, "/files/demo/large.bin", wait_s=PATIENT_S)
+    await agent.want(promised, "/files/demo/large.bin")
     await proxy.settled()
 
     with pytest.raises(Refused) as refused:

@@ -26,7 +26,7 @@ from .places import Places
 from .privacy import public_places
 from .routes import SwarmRoutes
 
-RING_S = 0.02  # hundreds of waiters look again at most so often
+RING_S = 0.05  # hundreds of waiters look again at most so often
 ALLOWED_AT_ONCE_S = 2  # seconds' worth of pieces that may be fetched at once without a lease
 
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 _GLANCE: Final = 32  # members looked at before all of them are
+_ENOUGH: Final = 3  # of them that have a piece
 
 
 class Crowd:
@@ -48,11 +49,11 @@ class Crowd:
         return union
 
     def draw(self, piece: int, count: int, random: Random, admits: Callable[[str], bool]) -> list[str]:
-        """Up to `count` members at random that have the piece and are admitted."""
+        """Up to `count` members at random that have the piece and are admitted; at least _ENOUGH if there are."""
         found = self._among(random.sample(self._names, min(_GLANCE, len(self._names))), piece, admits)
-        if len(found) < count and len(self._names) > _GLANCE:
+        if len(found) < _ENOUGH and len(self._names) > _GLANCE:
             found = self._among(self._names, piece, admits)
-            random.shuffle(found)
+            return random.sample(found, min(count, len(found)))
         return found[:count]
 
     def _among(self, names: list[str], piece: int, admits: Callable[[str], bool]) -> list[str]:

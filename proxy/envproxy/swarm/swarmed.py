@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from random import Random
+from typing import Final
 
 from .bitmap import ALL, pieces
 from .crowd import Crowd
 from .directory import Assignment, Node, Offered, Rules
 from .leases import ORIGIN, Leases
+
+_DRAWN: Final = 64  # pieces at random of which the rarest are offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,12 @@ class Swarmed:
     def _rarest(self, candidates: int, count: int) -> list[int]:
         if count <= 0 or not candidates:
             return []
-        return nsmallest(count, pieces(candidates), key=lambda piece: (self._holders[piece], self._random.random()))
+        drawn = list(pieces(candidates))
+        if len(drawn) > _DRAWN:
+            drawn = self._random.sample(drawn, _DRAWN)
+        else:
+            self._random.shuffle(drawn)
+        return nsmallest(count, drawn, key=self._holders.__getitem__)
 
     def _offer(self, chosen: Iterable[int], node: Node, shunned: frozenset[str]) -> list[Offered]:
         return [Offered(piece, self._whom_to_ask(piece, node, shunned)) for piece in chosen]
