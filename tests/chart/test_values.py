@@ -1,6 +1,7 @@
 """values.yaml, its schema, the README and ci/full.yaml agree; and what is wrong is refused, with its place."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,20 @@ def test_values_schema_readme_and_the_full_example_have_the_same_keys():
     assert places_of_schema(schema) == values
     assert places(loaded("ci/full.yaml"), schema) == values
     assert sorted(row.split("`")[1] for row in rows) == sorted(values)
+
+
+def test_every_setting_of_the_agent_can_be_set_or_is_the_chart_s_own():
+    documented = re.findall(
+        r"^\| `([a-z-]+)` \| `ENVAGENT_", (ROOT / "docs" / "agent-cli.md").read_text("utf-8"), re.M
+    )
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+
+    can_be_set = schema["$defs"]["agentConfig"]["properties"].keys()
+
+    assert set(documented) == {"data", "proxy", "clients", "zone", "tenant"} | can_be_set
+    assert loaded("ci/full.yaml")["agent"]["config"].keys() == can_be_set - {
+        "swarm-secret"
+    }  # of swarm.existingSecret
 
 
 def test_every_value_says_what_it_is():
