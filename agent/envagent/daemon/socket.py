@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(data: Path) -> Iterator[socket.socket]:
-    """The bound socket of the only daemon of this data directory. Raises UsageError, DiskRefused; other OSErrors pass."""
+    """The bound socket of the only daemon of this data directory. Raises UsageError, DiskRefused; OSError passes."""
     with errors_in_words():
         data.mkdir(parents=True, exist_ok=True)
         lock = acquire(data / f"{SOCKET}.lock", wait=False)
