@@ -1,5 +1,5 @@
 """The main job, once through: a real project's dependencies, installed by uv and by pip through envproxy, a Conda
-environment made by py-rattler, and an environment locked and made by the agent.
+environment made by py-rattler, an environment locked and made by the agent, and three nodes that share what they get.
 
 For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream
 that does not exist). Clients start without caches of their own each time. Prints where every file came from.
@@ -25,6 +25,7 @@ from agent_environment import Step, steps
 from conda_environment import CONDA_FORGE, Channel, create, is_reachable, stand_in
 from rich.console import Console
 from rich.table import Column, Table
+from swarm_nodes import SETTINGS, WANTED, Share, can_reach_pypi, origin_ratio, together
 from uv import find_uv_bin
 
 PROJECT = "datasette"  # a real web application with some twenty-five dependencies
@@ -150,6 +151,18 @@ async def mixed(room: Path, channel: Channel) -> list[Step]:
         return await asyncio.to_thread(lambda: list(steps(*words)))
 
 
+async def swarm(room: Path, console: Console) -> None:
+    """Nodes that want the same files at once, behind a proxy that has none of them."""
+    with proxy(room / "data-swarm", **SETTINGS) as base:
+        if not await can_reach_pypi(base):
+            console.print("PyPI cannot be reached from here: there is nothing that the nodes could share.")
+            return
+        shares = await together(room, base)
+    count, ratio = len(shares), origin_ratio(shares)
+    show_shares(f"{' and '.join(WANTED)} on {count} nodes at once, through the swarm", shares, console)
+    console.print(f"Origin ratio {ratio:.2f}: each byte left the proxy {ratio:.2f} times for {count} nodes.")
+
+
 def show(title: str, rows: list[Row], console: Console) -> None:
     """The table."""
     table = Table(title=title)
@@ -173,6 +186,16 @@ def show_steps(title: str, found: list[Step], console: Console) -> None:
     console.print(table)
 
 
+def show_shares(title: str, shares: list[Share], console: Console) -> None:
+    """The nodes' table."""
+    headings = ("files", "MB from origin", "MB from peers", "seconds")
+    table = Table("node", *(Column(heading, justify="right") for heading in headings), title=title)
+    for one in shares:
+        origin, peers = (f"{size / 1e6:.1f}" for size in (one.from_origin, one.from_peers))
+        table.add_row(one.node, str(one.files), origin, peers, f"{one.seconds:.1f}")
+    console.print(table)
+
+
 def main(room: Path) -> None:
     """All of it."""
     console = Console()
@@ -186,6 +209,7 @@ def main(room: Path) -> None:
     if both:
         show_steps("Conda and PyPI in one prefix, by the agent", both, console)
     console.print("Warm installs fetched nothing from upstream; the cut-off ones ran with no upstream at all.")
+    asyncio.run(swarm(room, console))
 
 
 if __name__ == "__main__":
