@@ -25,7 +25,7 @@ $(VENV)/stamp: pyproject.toml
 	sh tests/chart/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
-demo: $(VENV)/stamp  ## install through a proxy, cut its upstream, install again; lock and make an environment
+demo: $(VENV)/stamp  ## install through a proxy, cut the upstream, install again; lock, materialize, share in a swarm
 	$(BIN)/python examples/demo.py
 
 test: lint types contracts unit  ## lint, types, import contracts and the whole suite
