@@ -48,7 +48,7 @@ def test_every_configuration_of_the_proxy_is_accepted(document: Path, tmp_path: 
     (tmp_path / "corp-ca.pem").touch()  # the certificates of an example, for which it is enough to be there
     for text in configurations(document):
         file.write_text(text)
-        load(file, environ=dict.fromkeys(re.findall(r'"env:(\w+)"', text), "secret"))
+        load(file, environ={name: f"secret of {name}" for name in re.findall(r'"env:(\w+)"', text)})
 
 
 def test_every_page_of_docs_can_be_reached_from_the_readme() -> None:
