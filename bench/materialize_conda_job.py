@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def main() -> None:
     args = parser.parse_args()
     [target] = read_lock(args.lock.read_bytes(), args.lock.name).environments["default"].targets
     make = _by_envagent if args.who == "envagent" else _by_rattler
-    print(make(target, args.lock.parent, args.store, args.prefix))
+    print(make(target, args.lock.parent, args.store, args.prefix), flush=True)
+    os._exit(0)  # py-rattler's threads may still be returning, and an interpreter taken down under them aborts
 
 
 def _by_envagent(target: Target, folder: Path, store: Path, prefix: Path) -> float:
