@@ -98,6 +98,7 @@ class MirroredChannel:
         """See `face.Channel`."""
         self._subdirs.forget()
         self._passed.forget()
+        self._packages.forget()
 
     async def _refresh(self, path: str, _last: Shelved | None) -> Shelved:
         async with self._files.asking(path) as found:

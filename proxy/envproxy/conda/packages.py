@@ -21,6 +21,7 @@ from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
 from envproxy.engine.mirrors import Mirrors
+from envproxy.engine.remembered import Remembered
 from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
 
@@ -97,6 +98,13 @@ class Packages:
         self._catalog = catalog
         self._refused = refused
         self._clock = clock
+        self._rows = Remembered[
+            tuple[str, str, str], Artifact
+        ]()  # by place, name and digest, of packages that are here
+
+    def forget(self) -> None:
+        """Drop what is in memory: the catalog or the store changed behind our back."""
+        self._rows.clear()
 
     async def open(self, place: str, name: Filename, demanded: str | None) -> Package:
         """The package. Raises NoSuchThing, PolicyRefused, UpstreamError."""
@@ -122,8 +130,7 @@ class Packages:
         """The package if it is here, else what is to be fetched."""
         stated = record.hashes.get("sha256") if record else None
         wanted = _Wanted(place, name, record, demanded or stated)
-        row = await self._catalog.find_artifact(self._source, place, name.text, wanted.sha256)
-        if row is not None and await self._artifacts.size(row.sha256) is not None:
+        if (row := await self._row(wanted)) is not None:
             self._check(name, row, record)
             return Package(row.sha256, Piece(self._artifacts.path(row.sha256)))
         if demanded and stated and demanded != stated:
@@ -136,6 +143,17 @@ class Packages:
             await self._keep(wanted, stated, size)  # another channel has the same file
             return Package(stated, Piece(self._artifacts.path(stated)))
         return wanted
+
+    async def _row(self, wanted: _Wanted) -> Artifact | None:
+        """The catalog's row of a package that is here."""
+        place, name, sha256 = wanted.place, wanted.name.text, wanted.sha256
+        if sha256 is not None and (known := self._rows.recall((place, name, sha256))) is not None:
+            return known
+        row = await self._catalog.find_artifact(self._source, place, name, sha256)
+        if row is None or await self._artifacts.size(row.sha256) is None:
+            return None
+        # Without a digest another row may be meant tomorrow.
+        return row if sha256 is None else self._rows.keep((place, name, sha256), row)
 
     async def _is_settled(self, place: str, name: Filename, demanded: str) -> bool:
         """Whether nothing depends on what the index says: no policy must see the record, and it saves no download,

@@ -169,7 +169,8 @@ class CondaRoutes:
                 return await self._send_arriving(request, package.source, what, "artifact")
             try:
                 response = await send_blob(request, package.source.path, what)
-            except FileNotFoundError:  # evicted a moment ago
+            except FileNotFoundError:  # evicted since it was looked up
+                channel.forget()
                 continue
             self._artifacts.used(package.sha256 or "")
             self._count("artifact", "hit", "disk", response.content_length or 0)

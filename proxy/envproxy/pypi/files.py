@@ -7,19 +7,19 @@ project's owner shows now, under that very digest.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
 from envproxy.engine.flights import Flights
+from envproxy.engine.remembered import Remembered
 from envproxy.engine.upstream import Body, Upstream
 from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
@@ -29,10 +29,6 @@ from .page import ProjectFile
 from .show import UNHASHED
 from .sidecars import Made, Sidecars
 from .source import Source
-
-V = TypeVar("V")
-
-_REMEMBERED = 20_000  # files whose catalog row is kept in memory, a few hundred bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,8 @@ class Facts:
     upload_time: datetime | None
 
 
-Remembered = OrderedDict[tuple[str, Wanted], V]
+Key = tuple[str, Wanted]
+"""The name of an index, and what is wanted of it."""
 
 
 class Refusals(Protocol):
@@ -103,10 +100,10 @@ class Files:
         self._flights = flights
         self._refused = refused
         self._clock = clock
-        self._rows: Remembered[Artifact] = OrderedDict()
-        self._metadata: Remembered[Facts] = OrderedDict()
-        self._listed_on: Remembered[tuple[str, ...]] = OrderedDict()
-        self._led: Remembered[Facts] = OrderedDict()  # look-ups that led to a download, for who comes after
+        self._rows = Remembered[Key, Artifact]()
+        self._metadata = Remembered[Key, Facts]()
+        self._listed_on = Remembered[Key, tuple[str, ...]]()
+        self._led = Remembered[Key, Facts]()  # look-ups that led to a download, for who comes after
 
     async def open(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file. Raises NoSuchThing, PolicyRefused, UpstreamError.
@@ -134,12 +131,12 @@ class Files:
 
     async def reopen(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file again, after the store turned out not to have it any more."""
-        self._rows.pop((index.name, wanted), None)
+        self._rows.drop((index.name, wanted))
         return await self._fetch(index, wanted)
 
     async def sidecar(self, index: Index, wanted: Wanted) -> Stored | Made:
         """The metadata of a wheel, stored or just made. Raises as `open`."""
-        known = _recall(self._metadata, (index.name, wanted)) or await self._sidecar_of_cached(index, wanted)
+        known = self._metadata.recall((index.name, wanted)) or await self._sidecar_of_cached(index, wanted)
         if known is not None:
             await self._check(index, wanted, known.upload_time)
             return Stored(known.sha256)
@@ -147,12 +144,12 @@ class Files:
         digest = await self._sidecars.find(listed.source.name, listed.file)
         if digest is None:
             return await self._sidecars.make(wanted.project, listed.file, listed.source, self._bring)
-        _remember(self._metadata, (index.name, wanted), Facts(digest, listed.file.upload_time))
+        self._metadata.keep((index.name, wanted), Facts(digest, listed.file.upload_time))
         return Stored(digest)
 
     def forget_sidecar(self, index: Index, wanted: Wanted) -> None:
         """The store turned out not to have the metadata any more."""
-        self._metadata.pop((index.name, wanted), None)
+        self._metadata.drop((index.name, wanted))
 
     def forget(self) -> None:
         """Drop what is in memory: the catalog changed behind our back."""
@@ -163,7 +160,7 @@ class Files:
 
     def _arriving(self, index: Index, wanted: Wanted) -> Arriving | None:
         """The file's download that is in the air, if a look-up of this very file led to it."""
-        listed = self._led.get((index.name, wanted))
+        listed = self._led.recall((index.name, wanted))
         download = self._artifacts.join(wanted.digest) if listed is not None else None
         if listed is None or download is None:
             return None
@@ -186,7 +183,7 @@ class Files:
         Without the upload time that the policy wants it is of no use: then the page may know better by now.
         """
         key = (index.name, wanted)
-        if (row := _recall(self._rows, key)) is not None:
+        if (row := self._rows.recall(key)) is not None:
             return row
         wants_time = index.policy.min_age_s or index.policy.freeze_at
         sha256 = None if wanted.digest == UNHASHED else wanted.digest
@@ -196,7 +193,7 @@ class Files:
                 if wants_time and row.upload_time is None:
                     return None
                 if sha256 is not None:  # a name alone may mean another source's file tomorrow
-                    _remember(self._rows, key, row)
+                    self._rows.keep(key, row)
                 return row
             if await self._owns(source, wanted):
                 return None
@@ -215,7 +212,7 @@ class Files:
         digest = await self._sidecars.find(row.source, row)
         if digest is None:
             return None
-        return _remember(self._metadata, (index.name, wanted), Facts(digest, _uploaded(row)))
+        return self._metadata.keep((index.name, wanted), Facts(digest, _uploaded(row)))
 
     async def _check(self, index: Index, wanted: Wanted, uploaded: datetime | None) -> None:
         """What policy and upstream's last word say of something at hand, also if it left its page.
@@ -233,12 +230,12 @@ class Files:
         """Whether the page still has the file; a page is searched once for each file that is asked for."""
         key = (index.name, wanted)
         ready, _ = await index.get(wanted.project)
-        if ready.basis and _recall(self._listed_on, key) == ready.basis:
+        if ready.basis and self._listed_on.recall(key) == ready.basis:
             return True
         listed = await index.listed(wanted.project, wanted.filename)
         if listed is None or wanted.digest not in (UNHASHED, listed.file.sha256):
             return False
-        _remember(self._listed_on, key, ready.basis)
+        self._listed_on.keep(key, ready.basis)
         return True
 
     async def _listed(self, index: Index, wanted: Wanted) -> Listed:
@@ -258,7 +255,7 @@ class Files:
     async def _fetch(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         listed = await self._listed(index, wanted)
         if listed.file.sha256 is not None:
-            _remember(self._led, (index.name, wanted), Facts(listed.file.sha256, listed.file.upload_time))
+            self._led.keep((index.name, wanted), Facts(listed.file.sha256, listed.file.upload_time))
         return await self._acquire(wanted.project, listed.file, listed.source)
 
     async def _bring(self, project: str, file: ProjectFile, source: Source) -> str:
@@ -321,20 +318,6 @@ async def _length(upstream: Upstream, url: str) -> int | None:
 
 def _open(upstream: Upstream, url: str, offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
     return upstream.stream(url, offset=offset, if_range=validator)
-
-
-def _recall(memory: Remembered[V], key: tuple[str, Wanted]) -> V | None:
-    value = memory.get(key)
-    if value is not None:
-        memory.move_to_end(key)
-    return value
-
-
-def _remember(memory: Remembered[V], key: tuple[str, Wanted], value: V) -> V:
-    memory[key] = value
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
-    return value
 
 
 def _uploaded(row: Artifact) -> datetime | None:
