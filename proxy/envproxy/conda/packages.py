@@ -30,6 +30,8 @@ from .policy import Candidate, ChannelPolicy
 from .shards import Record
 from .subdirs import Piece, Subdirs
 
+_Key = tuple[str, str, str]  # place, file name and digest of a package
+
 RECHECK_S = 2.0  # an index that lacks a package is believed without asking for so long
 
 
@@ -98,9 +100,7 @@ class Packages:
         self._catalog = catalog
         self._refused = refused
         self._clock = clock
-        self._rows = Remembered[
-            tuple[str, str, str], Artifact
-        ]()  # by place, name and digest, of packages that are here
+        self._rows = Remembered[_Key, Artifact]()  # of packages that are here
 
     def forget(self) -> None:
         """Drop what is in memory: the catalog or the store changed behind our back."""
@@ -161,6 +161,8 @@ class Packages:
         """
         if self._needs_record:
             return False
+        if (place, name.text, demanded) in self._rows:
+            return True
         if demanded not in self._artifacts.busy() and await self._artifacts.size(demanded) is None:
             return True
         return await self._catalog.find_artifact(self._source, place, name.text, demanded) is not None
