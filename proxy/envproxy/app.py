@@ -23,7 +23,6 @@ from .conda.assemble import Conda
 from .conda.assemble import assemble as assemble_conda
 from .conda.routes import CondaRoutes
 from .conda.upload import CondaUploadRoutes
-from .config import Config, IndexConfig, UpstreamConfig
 from .engine.artifacts import Artifacts
 from .engine.catalog import FILENAME, BlobKind, Catalog
 from .engine.credentials import Credentials
@@ -58,6 +57,7 @@ from .scrubs import ScrubCounts
 from .service import ServiceRoutes, State
 from .swarm.assemble import assemble as assemble_swarm
 from .swarm.routes import SwarmRoutes
+from .tables import Config, IndexConfig, UpstreamConfig
 from .trust import logins_of, no_login, tls_of
 
 LOOK_AROUND_S = 1.0  # how often the catalog is looked at for edits by the CLI

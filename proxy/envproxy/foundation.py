@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .config import UpstreamConfig
 from .engine.artifacts import Artifacts
 from .engine.catalog import Catalog
 from .engine.flights import Tasks
@@ -13,6 +12,7 @@ from .engine.report import Reporter
 from .engine.store import BlobStore
 from .engine.upstream import Upstream
 from .metrics import Metrics
+from .tables import UpstreamConfig
 
 
 @dataclass(frozen=True, slots=True)

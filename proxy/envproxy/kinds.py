@@ -3,7 +3,7 @@
 A `Kind` takes a value as a TOML file holds it (text, number, list, table) or as a variable holds it (always
 text) and returns the typed one, or raises `BadValueError` with the rule that it broke. Invariant: a value that may
 carry a secret is never repeated in an error. Only `SECRET` and `FILE` look beyond the value itself, and what
-they may look at comes in as `Surroundings`. Rules between settings are not here: see config.py.
+they may look at comes in as `Surroundings`. Rules between settings are not here: see contradictions.py.
 """
 
 from __future__ import annotations

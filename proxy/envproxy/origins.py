@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from .config import Config
 from .errors import NoSuchThing, PolicyRefused
 from .pypi.index import Index, find_index
 from .pypi.names import normalize
 from .pypi.page import Page
+from .tables import Config
 
 _TOKEN = re.compile(r"/t/[^/]+(?=/)")
 

@@ -26,7 +26,7 @@ from envproxy.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envproxy.config import PolicyConfig
+    from envproxy.tables import PolicyConfig
 
 RuleKind = Literal["", "deny", "allow", "allow-anyway", "freeze", "min-age", "removed", "quarantined"]
 Gone = Literal["removed", "quarantined"]

@@ -20,10 +20,10 @@ from aiohttp import web
 
 from . import logs
 from .app import FRONT, PARTS, build
-from .config import Config
 from .connection import Runner
 from .errors import EnvproxyError
 from .memory import return_large_buffers
+from .tables import Config
 
 BACKLOG = 1024  # one uv opens 50 connections at once, and a cluster has many
 KEEPALIVE_S = 75.0

@@ -4,7 +4,7 @@ A setting is declared once, as a field of a dataclass: `key` (with a default), `
 `section` and `named` ones. From that declaration come the table of keys, the names of the variables, parsing,
 defaults and the reference. Layers are added lowest first and later ones win. Invariant: a mistake becomes a
 `Problem` and reading goes on, so one look finds them all; whoever builds must look at `problems` afterwards.
-This module knows no setting by name, nor rules between settings: those are in config.py.
+This module knows no setting by name (tables.py does), nor rules between settings (contradictions.py).
 """
 
 from __future__ import annotations

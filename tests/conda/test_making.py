@@ -15,9 +15,9 @@ import zstandard
 from envproxy.conda import packs, shards
 from envproxy.conda.making import Check, Convert, FlatForm, Flatten, Made, Make, do
 from envproxy.conda.worker import Order, Workshop, attempt
-from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.store import BlobStore
 from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
+from envproxy.tables import ChannelPolicyConfig
 from fixtures.disk import disk_that_takes
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC).timestamp()

@@ -8,8 +8,8 @@ import pytest
 
 from envproxy.conda.channel import parse_filename
 from envproxy.conda.policy import Candidate, ChannelPolicy, published
-from envproxy.config import ChannelPolicyConfig
 from envproxy.errors import ConfigError
+from envproxy.tables import ChannelPolicyConfig
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -13,7 +13,8 @@ import pytest
 
 from envagent.table import parser as agent_parser
 from envproxy.cli import parser as proxy_parser
-from envproxy.config import Config, load
+from envproxy.config import load
+from envproxy.tables import Config
 
 if TYPE_CHECKING:
     import argparse

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envproxy import kinds
-from envproxy.config import KEYS, Config, IndexConfig, Secret, default_endpoint, load, reference
+from envproxy.config import KEYS, default_endpoint, load, reference
+from envproxy.kinds import Secret
+from envproxy.tables import Config, IndexConfig
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envproxy.config import PolicyConfig
 from envproxy.errors import ConfigError
 from envproxy.policy import Policy, Verdict, explain, next_flip, parse_rule
+from envproxy.tables import PolicyConfig
 
 NOW = datetime(2026, 11, 22, 7, 30, tzinfo=UTC)
 DAY_S = 86400

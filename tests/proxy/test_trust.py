@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from envproxy.config import UpstreamConfig
+from envproxy.tables import UpstreamConfig
 from envproxy.trust import logins_of, tls_of
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envagent.fetch.sources import Origins
-from envproxy.config import CondaConfig, Config, PypiConfig, load
+from envproxy.config import load
 from envproxy.kinds import Address, Secret
+from envproxy.tables import CondaConfig, Config, PypiConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

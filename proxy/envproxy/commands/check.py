@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from envproxy.conda.policy import ChannelPolicy
-from envproxy.config import Config, examine
+from envproxy.config import examine
 from envproxy.errors import ConfigError, EnvproxyError, Problem
 from envproxy.policy import Policy
+from envproxy.tables import Config
 from envproxy.trust import logins_of, tls_of
 
 from .output import counted

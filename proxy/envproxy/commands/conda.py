@@ -20,10 +20,10 @@ from yarl import URL
 from envproxy.command import UsageError
 from envproxy.conda.archive import read_archive
 from envproxy.conda.channel import parse_filename
-from envproxy.config import Config
 from envproxy.engine.channels import HostedPackage
 from envproxy.errors import EnvproxyError
 from envproxy.kinds import BadValueError, Surroundings, secret
+from envproxy.tables import Config
 
 from .data import Data, config_of, opened, packages_of
 from .output import print_json, print_table, say, shown_size

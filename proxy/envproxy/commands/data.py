@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envproxy.command import UsageError
-from envproxy.config import FILE_VARIABLE, Config, load
+from envproxy.config import load
 from envproxy.engine.catalog import FILENAME, Catalog, HostedFile
 from envproxy.engine.channels import HostedPackage
 from envproxy.engine.store import BlobStore
 from envproxy.errors import EnvproxyError
 from envproxy.pypi.show import wheel_key
+from envproxy.settings import FILE_VARIABLE
+from envproxy.tables import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from envproxy.config import Config
 from envproxy.engine.catalog import BlobRow
 from envproxy.engine.evict import Evictor, Limits
+from envproxy.tables import Config
 
 from .data import config_of, opened
 from .output import counted, print_json, say, shown_size

@@ -7,10 +7,10 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from envproxy.command import UsageError
-from envproxy.config import Config
 from envproxy.engine.catalog import HostedFile
 from envproxy.errors import EnvproxyError
 from envproxy.pypi.names import normalize
+from envproxy.tables import Config
 
 from .data import Data, config_of, files_of, opened
 from .output import print_json, print_table, say, shown_size

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from envproxy.command import UsageError
-from envproxy.config import Config
 from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.errors import EnvproxyError
 from envproxy.pypi.show import wheel_key
+from envproxy.tables import Config
 
 from .data import Data, config_of, opened
 from .output import counted, print_json, print_table, say, shown_size

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.progress import Progress
 
-from envproxy.config import Config
 from envproxy.engine.scrub import ScrubReport, scrub
+from envproxy.tables import Config
 
 from .data import config_of, opened
 from .output import counted, print_json, say

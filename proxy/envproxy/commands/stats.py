@@ -12,9 +12,9 @@ import aiohttp
 from yarl import URL
 
 from envproxy.conda import packages
-from envproxy.config import Config
 from envproxy.errors import EnvproxyError
 from envproxy.files import collection
+from envproxy.tables import Config
 
 from .data import config_of, opened
 from .output import print_json, print_table, say, shown_size

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from envproxy.config import ChannelConfig, CondaConfig, UpstreamConfig
 from envproxy.engine.files import FileRules, UpstreamFiles
 from envproxy.engine.flights import Flights
 from envproxy.engine.mirrors import Mirror, Mirrors
 from envproxy.foundation import Engine
+from envproxy.tables import ChannelConfig, CondaConfig, UpstreamConfig
 
 from .channel import SHARD_INDEX, is_asked_for
 from .directory import Directory

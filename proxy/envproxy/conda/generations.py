@@ -18,13 +18,13 @@ from pathlib import Path
 
 import msgspec
 
-from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import Generation, OldShard
 from envproxy.engine.files import Shelved
 from envproxy.engine.store import BlobStore
 from envproxy.errors import UpstreamError
+from envproxy.tables import ChannelPolicyConfig
 
 from . import packs
 from .channel import subdir_of

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import msgspec
 import zstandard
 
-from envproxy.config import ChannelPolicyConfig
 from envproxy.engine.store import FULL, BlobStore, Partial
 from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
+from envproxy.tables import ChannelPolicyConfig
 
 from . import packs
 from .compression import expanded

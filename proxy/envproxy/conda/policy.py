@@ -25,7 +25,7 @@ from .channel import Filename
 if TYPE_CHECKING:
     from rattler import MatchSpec
 
-    from envproxy.config import ChannelPolicyConfig
+    from envproxy.tables import ChannelPolicyConfig
 
     from .repodata import Repodata
 

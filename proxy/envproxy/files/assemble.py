@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envproxy.config import FilesConfig
 from envproxy.engine.files import FileRules, Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
 from envproxy.engine.mirrors import Mirror, Mirrors
 from envproxy.foundation import Engine
+from envproxy.tables import FilesConfig
 
 from .changing import Changing
 from .collection import Collection, source_of

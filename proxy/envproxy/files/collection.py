@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from envproxy.config import FilesConfig
 from envproxy.engine.answers import Body
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
@@ -22,6 +21,7 @@ from envproxy.engine.download import Download
 from envproxy.engine.expected import Expected
 from envproxy.engine.upstream import Upstream
 from envproxy.errors import NoSuchThing
+from envproxy.tables import FilesConfig
 
 from .changing import Changing
 from .path import FilePath, digest_in

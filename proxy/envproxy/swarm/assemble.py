@@ -7,12 +7,12 @@ from random import Random
 from uuid import uuid4
 
 from envproxy.conda.face import Channel
-from envproxy.config import Config
 from envproxy.engine.flights import Flights
 from envproxy.files.collection import Collection
 from envproxy.foundation import Engine
 from envproxy.pypi.files import Files
 from envproxy.pypi.index import Index
+from envproxy.tables import Config
 
 from .admission import Admission
 from .allowance import Allowance

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envproxy.config import ChannelConfig, Config, IndexConfig, UpstreamConfig
+from envproxy.tables import ChannelConfig, Config, IndexConfig, UpstreamConfig
 
 
 def public_places(config: Config) -> frozenset[str]:
