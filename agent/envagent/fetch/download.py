@@ -137,8 +137,7 @@ class Download:
                 async with self.network.stream(place, arrival.sha256, offset=began) as body:
                     _check(body, arrival, place)
                     if body.start != began:  # the server does not do ranges
-                        self.report.received(-arrival.received)
-                        arrival.restart()
+                        self._forget(arrival)
                     is_from_start = arrival.received == 0
                     rest = await self._take(body, arrival)
                 path = await _in_thread(self._completed, arrival, rest)
@@ -173,11 +172,17 @@ class Download:
                 await writing
                 writing = None
             await _in_thread(arrival.append, blocks)
+            if arrival.received > arrival.size:  # of another file: nothing that the next place could go on with
+                self._forget(arrival)
             raise
         finally:
             if writing is not None:
                 await writing
         return blocks
+
+    def _forget(self, arrival: Arrival) -> None:
+        self.report.received(-arrival.received)
+        arrival.restart()
 
     def _completed(self, arrival: Arrival, rest: list[bytes]) -> Path | None:
         arrival.append(rest)

@@ -170,6 +170,16 @@ async def test_a_file_without_end_is_cut_off(field: Field) -> None:
         await field.bring(field.places[0], size=1000)
 
 
+@pytest.mark.parametrize("extra", [b"!", bytes(3_000_000)], ids=["a-byte", "megabytes"])
+async def test_a_place_that_sends_too_much_does_not_spoil_the_next_one(field: Field, extra: bytes) -> None:
+    field.first.style = Style(lengths=False)
+    field.first.fail(FILE, RawBody(ALPHA.data + extra, "application/octet-stream"))
+    path = await field.bring(*field.places)
+    assert path.read_bytes() == ALPHA.data
+    assert [seen.headers.get("Range") for seen in field.second.requests] == [None]
+    assert field.told.bytes == len(ALPHA.data)
+
+
 async def test_wrong_bytes_everywhere_are_given_up_at_once_and_nothing_is_kept(field: Field) -> None:
     field.first.fail(FILE, WrongBytes())
     field.second.fail(FILE, WrongBytes())
