@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from envproxy.pypi.page import Page, ProjectFile
+from envproxy.pypi.entries import ProjectFile
+from envproxy.pypi.page import Page
 from fixtures.proxy import running_proxy
 from fixtures.upstream import Delay, FakeIndex, Gate, Status, Style
 from fixtures.wheels import Dist, make_sdist, make_wheel

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envproxy.errors import BadUpstreamBody
+from envproxy.pypi.entries import ProjectFile
 from envproxy.pypi.negotiate import choose_encoding, choose_format, matches
-from envproxy.pypi.page import Page, ProjectFile, dump, load, parse
+from envproxy.pypi.page import Page, dump, load, parse
 from envproxy.pypi.render import Encoding, Format, Offer, render_html, render_json
 
 URL = "https://index.example.org/simple/foo/"

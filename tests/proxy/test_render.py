@@ -10,7 +10,8 @@ import pytest
 import zstandard
 from pypi_simple import DistributionPackage, ProjectPage
 
-from envproxy.pypi.page import Page, ProjectFile, parse
+from envproxy.pypi.entries import ProjectFile
+from envproxy.pypi.page import Page, parse
 from envproxy.pypi.render import Encoding, Format, Offer, Rendition, render_html, render_json
 
 SHA = "ab" * 32

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from envagent.fetch.network import Network
     from envagent.fetch.sources import Sources
     from envagent.lock.complete import Wanted
-    from envproxy.pypi.page import ProjectFile
+    from envproxy.pypi.entries import ProjectFile
 
 
 @dataclass(frozen=True, slots=True)

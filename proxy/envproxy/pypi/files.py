@@ -24,8 +24,8 @@ from envproxy.engine.upstream import Body, Upstream
 from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.policy import Verdict
 
+from .entries import ProjectFile
 from .index import Index, Listed
-from .page import ProjectFile
 from .show import UNHASHED
 from .sidecars import Made, Sidecars
 from .source import Source

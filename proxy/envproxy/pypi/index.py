@@ -19,9 +19,10 @@ from envproxy.engine.freshness import Moment, absent_span, max_age
 from envproxy.errors import NoSuchThing
 from envproxy.policy import Policy, Verdict
 
+from .entries import ProjectFile
 from .names import version_of
 from .owners import Claim, Owners
-from .page import Page, ProjectFile
+from .page import Page
 from .render import Encoding, Format, Rendition, Variant
 from .shelf import Ready, Shelf
 from .show import Shown, show

@@ -21,13 +21,14 @@ import msgspec
 import zstandard
 from packaging.version import InvalidVersion, Version
 
+from envproxy.pypi.entries import SIDECAR_KEYS
 from envproxy.pypi.names import version_of
-from envproxy.pypi.page import SIDECAR_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from envproxy.pypi.page import Page, ProjectFile
+    from envproxy.pypi.entries import ProjectFile
+    from envproxy.pypi.page import Page
 
 _API_VERSION = re.compile(r"1\.([0-9]{1,3})")
 _NEWEST_MINOR = 4  # PEP 792

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from envproxy.policy import Policy, Verdict
 
+from .entries import ProjectFile
 from .names import version_of
-from .page import Page, ProjectFile
+from .page import Page
 from .render import Offer, render_json
 
 UNHASHED = "unhashed"  # stands for the digest in the URL of a file whose index gives none

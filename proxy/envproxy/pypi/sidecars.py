@@ -24,8 +24,9 @@ from envproxy.engine.flights import Flights, Tasks, uninterrupted
 from envproxy.engine.upstream import Absent, Fetched, Upstream
 from envproxy.errors import BadUpstreamBody, NoSuchThing, StorageFull, UpstreamError
 
+from .entries import ProjectFile
 from .metadata import extract, extract_from_file
-from .page import Page, ProjectFile
+from .page import Page
 from .show import Wheel, wheel_key
 from .source import Source
 
