@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
+import msgspec
+
 from envproxy.errors import Conflict
 
 from .database import Row
@@ -89,7 +91,7 @@ class HostedPackage:
     yanked: bool
 
 
-class PackageKept(Entry, frozen=True, tag="package"):
+class PackageKept(msgspec.Struct, frozen=True, tag_field="entry", tag="package"):
     """A package was published, yanked or deleted: it now is as `package` and `deleted` say."""
 
     package: HostedPackage

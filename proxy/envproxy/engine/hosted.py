@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 
+import msgspec
+
 from envproxy.errors import Conflict
 
 from .ledger import Entry, Recorded
@@ -44,7 +46,7 @@ class HostedFile:
     uploader: str
 
 
-class FileKept(Entry, frozen=True, tag="file"):
+class FileKept(msgspec.Struct, frozen=True, tag_field="entry", tag="file"):
     """A file was published, yanked or unyanked: it now is as `file` says."""
 
     file: HostedFile
@@ -56,7 +58,7 @@ class FileKept(Entry, frozen=True, tag="file"):
         connection.execute(f"INSERT OR REPLACE INTO hosted_files ({_COLUMNS}) VALUES ({_MARKS})", astuple(file))  # noqa: S608
 
 
-class FileDeleted(Entry, frozen=True, tag="file-deleted"):
+class FileDeleted(msgspec.Struct, frozen=True, tag_field="entry", tag="file-deleted"):
     """A file was deleted; its name stays taken."""
 
     source: str

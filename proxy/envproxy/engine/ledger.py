@@ -16,7 +16,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -30,12 +30,11 @@ FILENAME = "uploads.ledger"
 log = logging.getLogger(__name__)
 
 
-class Entry(msgspec.Struct, frozen=True, tag_field="entry"):
-    """One change. What it is about, subclasses know."""
+class Entry(Protocol):
+    """One change: a `msgspec.Struct` whose tag, in the field `entry`, says what it is about."""
 
     def redo(self, connection: sqlite3.Connection) -> None:
         """Make the catalog say what the entry says."""
-        raise NotImplementedError
 
 
 class Ledger:
