@@ -4,14 +4,17 @@
 
 `of` is the node that gave a piece or took one, "" for the proxy. Lines are written behind the transfers' backs, once
 a second, so a process that is killed loses a second of them; no decision depends on them. The file is bounded: at
-LIMIT_BYTES it becomes the one before, and the one before that goes.
+LIMIT_BYTES it becomes the one before, and the one before that goes. A line that a crash or a full disk cut costs that
+line alone: the next one begins on a line of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Literal
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
 
@@ -69,19 +72,29 @@ class EventLog:
             return
         if self._path.exists() and self._path.stat().st_size >= LIMIT_BYTES:
             self._path.replace(_before(self._path))
-        with self._path.open("ab") as file:
+        with self._path.open("ab+") as file:
+            if _ends_in_a_cut_line(file):
+                lines.insert(0, b"\n")
             file.write(b"".join(lines))
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """All lines that are kept, the oldest first; a line that a crash cut is left out."""
+    """All events that are kept, the oldest first; what was cut is left out."""
     for file in (_before(path), path):
         if not file.exists():
             continue
         with file.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
+                with suppress(msgspec.DecodeError):
                     yield msgspec.json.decode(line, type=Event)
+
+
+def _ends_in_a_cut_line(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return False
+    file.seek(size - 1)
+    return file.read(1) != b"\n"
 
 
 def _before(path: Path) -> Path:
