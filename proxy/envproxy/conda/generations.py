@@ -8,7 +8,6 @@ kept for `KEEP_S`, and blobs that nobody refers to any more are deleted.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import Generation, OldShard
 from envproxy.engine.files import Shelved
+from envproxy.engine.remembered import Remembered
 from envproxy.engine.store import BlobStore
 from envproxy.errors import UpstreamError
 from envproxy.tables import ChannelPolicyConfig
@@ -92,7 +92,7 @@ class Generations:
         self._workshop = workshop
         self._clock = clock
         self._reading = asyncio.Lock()  # a hundred shards are asked for at once, and all need the same contents
-        self._contents: OrderedDict[str, Contents] = OrderedDict()
+        self._contents = Remembered[str, Contents](_CONTENTS)
 
     async def relay(self, place: str, found: Shelved, before: Generation | None) -> Generation:
         """The generation of upstream's own shard index. Raises BadUpstreamBody, StorageFull."""
@@ -193,13 +193,10 @@ class Generations:
         if generation is None or not key:
             return Contents({}, frozenset(), {}, ())
         async with self._reading:
-            if key not in self._contents:
-                read = _made_contents if generation.manifest else _relayed_contents
-                self._contents[key] = await asyncio.to_thread(read, self._artifacts.path(key))
-            self._contents.move_to_end(key)
-            if len(self._contents) > _CONTENTS:
-                self._contents.popitem(last=False)
-            return self._contents[key]
+            if (contents := self._contents.recall(key)) is not None:
+                return contents
+            read = _made_contents if generation.manifest else _relayed_contents
+            return self._contents.keep(key, await asyncio.to_thread(read, self._artifacts.path(key)))
 
     async def _save(self, generation: Generation, before: Generation | None) -> None:
         now = self._clock()

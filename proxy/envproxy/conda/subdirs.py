@@ -9,7 +9,6 @@ form is made of them.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from envproxy.engine.files import Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
 from envproxy.engine.known import CacheResult, Freshness
 from envproxy.engine.mirrors import Mirrors
+from envproxy.engine.remembered import Remembered
 from envproxy.engine.report import Reporter
 from envproxy.errors import NoSuchThing, UpstreamError
 
@@ -94,7 +94,7 @@ class Subdirs:
         self._flat = Freshness(
             channel, flights("flat"), self._load_flat, self._refresh_flat, reporter=reporter, clock=clock
         )
-        self._records: OrderedDict[bytes, Mapping[str, Record]] = OrderedDict()
+        self._records = Remembered[bytes, Mapping[str, Record]](_RECORDS)
 
     async def snapshot(self, place: str, *, ask: bool = False) -> tuple[Snapshot, CacheResult]:
         """The present generation, which has a shard index. Raises UpstreamError, StorageFull."""
@@ -138,12 +138,11 @@ class Subdirs:
         digest = contents.names.get(name_in(filename))
         if digest is None:
             return None
-        if digest not in self._records:
+        records = self._records.recall(digest)
+        if records is None:
             shard = await self._bytes(await self.shard(place, digest))
-            self._records[digest] = await asyncio.to_thread(read_shard, shard)
-            if len(self._records) > _RECORDS:
-                self._records.popitem(last=False)
-        return self._records[digest].get(filename)
+            records = self._records.keep(digest, await asyncio.to_thread(read_shard, shard))
+        return records.get(filename)
 
     def forget(self) -> None:
         """Drop what is in memory: the catalog changed behind our back."""

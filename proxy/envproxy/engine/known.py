@@ -8,7 +8,6 @@ and how upstream is asked come in as functions.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from typing import Generic, Literal, Protocol, TypeVar
@@ -17,6 +16,7 @@ from envproxy.errors import EnvproxyError, UpstreamError
 
 from .flights import Flights
 from .freshness import RETRY_S
+from .remembered import Remembered
 from .report import Reporter
 
 FIRST_WAIT_S = 50.0  # for something never seen; conda gives up reading after 60 s
@@ -66,21 +66,21 @@ class Freshness(Generic[K, V]):
         self._refresh = refresh
         self._reporter = reporter
         self._clock = clock
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._values = Remembered[K, V](_REMEMBERED)
         self._asking: set[K] = set()
-        self._failures: dict[K, tuple[EnvproxyError, float]] = {}  # and when to try again
+        self._failures = Remembered[K, tuple[EnvproxyError, float]](_REMEMBERED)  # and when to try again
 
     async def get(self, key: K, *, ask: bool = False) -> tuple[V, CacheResult]:
         """The value, and how it was come by; `ask` waits a little for upstream. Raises UpstreamError."""
-        last = self._values.get(key)
+        last = self._values.recall(key)
         if last is None and (last := await self._load(key)) is not None:
-            self._remember(key, last)
+            self._values.keep(key, last)
         now = self._clock()
         if last is not None and not ask and now < last.fresh_until:
             return last, "hit" if last.is_known else "negative"
         if last is None or not last.is_known:
             return await self._first(key, last)
-        failure, retry_at = self._failures.get(key, (None, 0.0))
+        failure, retry_at = self._failure(key)
         if now >= retry_at:
             flight = self._flights.start(key, lambda: self._ask(key, last))
             if ask and (value := await _within(flight, ASK_WAIT_S)) is not None:
@@ -89,7 +89,7 @@ class Freshness(Generic[K, V]):
 
     async def renew(self, key: K) -> V:
         """The value after a refresh, for what a known one can no longer serve. Raises UpstreamError."""
-        value, _ = await self._first(key, self._values.get(key))
+        value, _ = await self._first(key, self._values.recall(key))
         return value
 
     def forget(self) -> None:
@@ -98,15 +98,15 @@ class Freshness(Generic[K, V]):
 
     def expire(self, key: K) -> None:
         """Refresh behind the clients' backs, now: the value turned out not to be right any more."""
-        last = self._values.get(key)
-        _, retry_at = self._failures.get(key, (None, 0.0))
+        last = self._values.recall(key)
+        _, retry_at = self._failure(key)
         if last is not None and self._clock() >= max(retry_at, last.checked_at + RETRY_S):
             _ = self._flights.start(key, lambda: self._ask(key, last))
 
     async def _first(self, key: K, last: V | None) -> tuple[V, CacheResult]:
         """Nothing can be served: wait. An absence that was known holds if upstream cannot be asked."""
         holds = last is not None and not last.is_known and self._clock() - last.checked_at < ABSENT_HOLDS_S
-        if last is not None and holds and self._clock() < self._failures.get(key, (None, 0.0))[1]:
+        if last is not None and holds and self._clock() < self._failure(key)[1]:
             return last, "negative"
         try:
             async with asyncio.timeout(ASK_WAIT_S if holds else FIRST_WAIT_S):
@@ -133,24 +133,21 @@ class Freshness(Generic[K, V]):
         try:
             value = await self._refresh(key, last)
         except EnvproxyError as error:
-            self._failures[key] = (error, self._clock() + RETRY_S)
+            self._failures.keep(key, (error, self._clock() + RETRY_S))
             raise
         finally:
             self._asking.discard(key)
-        self._failures.pop(key, None)
-        self._remember(key, value)
-        return value
+        self._failures.drop(key)
+        return self._values.keep(key, value)
 
     def _as_it_is(self, failure: EnvproxyError | None, last: V, now: float) -> CacheResult:
         if isinstance(failure, UpstreamError):
             self._reporter.stale_served(self._name, failure.cause)
         return "stale" if now >= last.fresh_until else "hit"
 
-    def _remember(self, key: K, value: V) -> None:
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > _REMEMBERED:
-            self._failures.pop(self._values.popitem(last=False)[0], None)
+    def _failure(self, key: K) -> tuple[EnvproxyError | None, float]:
+        """Why the last refresh failed, and when to try again."""
+        return self._failures.recall(key) or (None, 0.0)
 
 
 async def _within(flight: asyncio.Task[V], seconds: float) -> V | None:

@@ -28,6 +28,7 @@ from envproxy.engine.freshness import (
     known_span,
     lifetime,
 )
+from envproxy.engine.remembered import Remembered
 from envproxy.engine.report import Reporter
 from envproxy.engine.upstream import Absent, Fetched, Upstream
 from envproxy.errors import NoSuchThing, UpstreamError
@@ -37,7 +38,6 @@ from .page import Page, dump, load, parse
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 PATIENCE_S = 3.0  # how long a client waits for a refresh when something stale can be served (pip gives up at 15 s)
 PAGE_DEADLINE_S = 12.0  # and when nothing can
-_REMEMBERED = 20_000  # standings in memory, a few hundred bytes each
 
 _RECENT_BYTES = 2 * 1024 * 1024  # of pages kept decoded
 
@@ -153,7 +153,7 @@ class MirroredSource:
         self._fresh_for_s = fresh_for_s
         self._reporter = reporter
         self._clock = clock
-        self._standings: OrderedDict[str, Standing] = OrderedDict()
+        self._standings = Remembered[str, Standing]()
         self._recent = _Recent()
         self._turns = asyncio.Semaphore(_ASKED_AT_ONCE)
 
@@ -185,8 +185,7 @@ class MirroredSource:
 
     async def last(self, project: str) -> Standing | None:
         """See `Source`: from memory, or from the catalog after a restart."""
-        if (standing := self._standings.get(project)) is not None:
-            self._standings.move_to_end(project)
+        if (standing := self._standings.recall(project)) is not None:
             return replace(standing, asked=False)
         row = await self._catalog.load_page(self.name, project)
         if row is None:
@@ -197,11 +196,11 @@ class MirroredSource:
             span = known_span(row.checked_at, row.fresh_until - row.checked_at)
             status = (await asyncio.to_thread(load, row.body)).status
             standing = Standing(row.state, span, row.fingerprint, status, checked_at=row.checked_at)
-        return self._standings.get(project) or self._remember(project, standing)
+        return self._standings.recall(project) or self._standings.keep(project, standing)
 
     async def page(self, project: str) -> Page:
         """See `Source`."""
-        standing = self._standings.get(project)
+        standing = self._standings.recall(project)
         if standing is not None and (page := self._recent.get(project, standing.fingerprint)) is not None:
             return page
         row = await self._catalog.load_page(self.name, project)
@@ -211,7 +210,7 @@ class MirroredSource:
 
     async def remember_absence(self, project: str) -> None:
         """See `Source`."""
-        last = self._standings.get(project)
+        last = self._standings.recall(project)
         if last is not None and last.state == "absent" and last.asked:
             await self._catalog.save_page(_row(self.name, project, "absent", last.checked_at, last.span))
 
@@ -232,7 +231,7 @@ class MirroredSource:
             raise UpstreamError(f"{self.name} answered 304 for {project}, which was not asked for", cause="bad_body")
         await self._catalog.touch_page(self.name, project, checked_at=now, fresh_until=span.fresh_until)
         confirmed = Standing("known", span, row.fingerprint, last.status, asked=True, checked_at=now)
-        return self._remember(project, confirmed)
+        return self._standings.keep(project, confirmed)
 
     async def _answer(self, project: str, row: rows.Page | None) -> _Answer | Absent:
         """What upstream says; of a page that it sent only what was read of it stays in memory."""
@@ -268,7 +267,9 @@ class MirroredSource:
         )
         self._recent.put(project, read)
         status = read.page.status
-        return self._remember(project, Standing("known", span, read.fingerprint, status, asked=True, checked_at=now))
+        return self._standings.keep(
+            project, Standing("known", span, read.fingerprint, status, asked=True, checked_at=now)
+        )
 
     async def _absent(self, project: str, last: Standing | None, now: float) -> Standing:
         """A definite 404: of a name that was known it is a removal, which the catalog must remember."""
@@ -277,7 +278,7 @@ class MirroredSource:
         standing = Standing("gone" if was_known else "absent", span, asked=True, checked_at=now)
         if was_known:
             await self._catalog.save_page(_row(self.name, project, "gone", now, span))
-        return self._remember(project, standing)
+        return self._standings.keep(project, standing)
 
     def _holds(self, last: Standing) -> bool:
         """Whether a standing counts while upstream cannot be asked."""
@@ -290,13 +291,6 @@ class MirroredSource:
         # Whoever comes later in the outage need not wait for its end: the next try runs behind.
         retry_at = self._clock() + RETRY_S
         return replace(last, span=Span(retry_at, retry_at + BEHIND_S), stale=failure.cause, shared_s=0.0)
-
-    def _remember(self, project: str, standing: Standing) -> Standing:
-        self._standings[project] = standing
-        self._standings.move_to_end(project)
-        if len(self._standings) > _REMEMBERED:
-            self._standings.popitem(last=False)
-        return standing
 
 
 def _read(answer: Fetched, project: str, known: str | None) -> _Read | None:
