@@ -74,8 +74,9 @@ class Artifacts:
     def held(self) -> Iterator[Held]:
         """Every artifact, with its size in bytes and when it was used last."""
         for path in self._files():
-            stat = path.stat()
-            yield Held(path.name, stat.st_size, stat.st_mtime)
+            with suppress(FileNotFoundError):  # evicted meanwhile
+                stat = path.stat()
+                yield Held(path.name, stat.st_size, stat.st_mtime)
 
     # --- adding ----------------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class Artifacts:
         """Remove artifacts beyond `budget` bytes, the longest unused first; which ones (blocking). As `collect`."""
         chosen = choose(self.held(), set(), budget=budget)
         for gone in chosen:
-            self._place(gone.key).unlink()
+            self._place(gone.key).unlink(missing_ok=True)
         self._journal.keep({path.name for path in self._files()})
         return chosen
 
@@ -134,8 +135,10 @@ class Artifacts:
                 path.unlink()
                 lock.release()
         for path in (self.root / "unsure").iterdir():
-            sizes.append(path.stat().st_size)
-            path.unlink()
+            with suppress(FileNotFoundError):  # somebody vouches for it after all
+                size = path.stat().st_size
+                path.unlink()
+                sizes.append(size)
         return sizes
 
     # --- files -----------------------------------------------------------------------------------------

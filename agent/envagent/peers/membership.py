@@ -133,7 +133,7 @@ class Membership:
                 await self._announce(anew=True)
 
     async def beat_often(self) -> None:
-        """Beat for ever; a directory that does not answer is asked again, and said once."""
+        """Beat for ever; what fails, the directory or the disk, is tried again, and said once."""
         lost = False
         while True:
             try:
@@ -142,9 +142,9 @@ class Membership:
                     again = await self._announce(anew=False)
                 await self.obey(again)
                 pause, lost = welcome.heartbeat_s, False
-            except EnvproxyError as error:
+            except (EnvproxyError, OSError) as error:
                 if not lost:
-                    _log.warning("the directory of the swarm does not answer: %s", error)
+                    _log.warning("%s: %s", _what_fails(error), error)
                 pause, lost = RETRY_S, True
             await self._pause(pause)
 
@@ -206,3 +206,9 @@ class Membership:
             holdings=holdings or [],
             gone=gone or [],
         )
+
+
+def _what_fails(error: EnvproxyError | OSError) -> str:
+    if isinstance(error, OSError):
+        return "the artifacts here cannot be listed"
+    return "the directory of the swarm does not answer"

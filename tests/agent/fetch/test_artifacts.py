@@ -6,12 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from envagent.fetch.arrival import Arrival
 from envagent.fetch.artifacts import Artifacts, Collected
+from envagent.store.gc import Held, choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,6 +170,29 @@ def test_the_longest_unused_go_first(artifacts: Artifacts) -> None:
     assert artifacts.collect(budget=8) == Collected(1, 0, 4)
     assert (old.exists(), older.exists(), oldest.exists()) == (True, True, False)
     assert artifacts.find(old.name, 4) == old
+
+
+def test_what_another_process_evicts_meanwhile_is_passed_over(artifacts: Artifacts, tmp_path: Path) -> None:
+    for letter in "abc":
+        arrived = tmp_path / letter
+        arrived.write_text(letter)
+        artifacts.adopt(arrived, "00" + letter * 62)
+    listing = artifacts.held()
+    assert next(listing).key == "00" + "a" * 62
+    (tmp_path / "files" / "00" / ("00" + "b" * 62)).unlink()
+    assert [held.key for held in listing] == ["00" + "c" * 62]
+
+
+def test_two_may_evict_at_once(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = add(artifacts)
+
+    def choose_and_be_slower(*args: Any, **budget: int) -> list[Held]:
+        chosen = choose(*args, **budget)
+        path.unlink()
+        return chosen
+
+    monkeypatch.setattr("envagent.fetch.artifacts.choose", choose_and_be_slower)
+    assert [gone.key for gone in artifacts.evict(0)] == [SHA256]
 
 
 def test_what_is_touched_counts_as_used_now(artifacts: Artifacts) -> None:
