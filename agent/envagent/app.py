@@ -18,6 +18,7 @@ import msgspec
 
 from envagent import disk, machine
 from envagent.completing import LateCompleter
+from envagent.errors import TreeDamaged
 from envagent.lock import model as locked
 from envagent.lock.canonical import lock_id
 from envagent.lock.formats import import_bytes, needs_machines
@@ -180,31 +181,46 @@ class App:
         )
 
     def _made(self, target: Target, place: Path, watch: _Watch) -> Prefix:
-        """The environment at its place. What is in the store is not removed meanwhile, and needs no download."""
+        """The environment at its place. What is in the store is not removed meanwhile, and needs no download.
+
+        A tree that the disk has damaged shows when it is read: it is discarded and made anew. Raises TreeDamaged
+        where that is damaged as well.
+        """
+        discarded = set()
         with held(self.store.root / "in-use", shared=True):
-            with watch.stage("interpreter"):
-                interpreter = self._interpreter(target)
-            paths = {package.sha256: Path(package.filename) for package in target.packages}
-            plan = planning.plan_of(target, paths, interpreter)
-            if found := existing(plan, self.store, place):
-                References(self.store.root).touch(found.path)
-                return found
-            if missing := self._missing(target, plan):
-                with watch.stage("fetch"):
-                    plan.check()
-                    plan = planning.plan_of(target, {**paths, **self._unpacked(missing, plan)}, interpreter)
-            with watch.stage("make"):
-                made = materialize(
-                    plan,
-                    self.store,
-                    place,
-                    link_mode=cast("LinkMode", self.config.link_mode),
-                    bytecode=self._bytecode,
-                    proof="later" if self.config.early else "now",
-                    report=self._progress,
-                )
-            settle_behind(self.config.store, self.config.artifacts, [name_in_journal(made.path, made.identity)])
-            return made
+            while True:
+                try:
+                    return self._found_or_built(target, place, watch)
+                except TreeDamaged as damaged:
+                    if damaged.key in discarded:
+                        raise
+                    discarded.add(damaged.key)
+                    self.store.discard_damaged(damaged.key)
+
+    def _found_or_built(self, target: Target, place: Path, watch: _Watch) -> Prefix:
+        with watch.stage("interpreter"):
+            interpreter = self._interpreter(target)
+        paths = {package.sha256: Path(package.filename) for package in target.packages}
+        plan = planning.plan_of(target, paths, interpreter)
+        if found := existing(plan, self.store, place):
+            References(self.store.root).touch(found.path)
+            return found
+        if missing := self._missing(target, plan):
+            with watch.stage("fetch"):
+                plan.check()
+                plan = planning.plan_of(target, {**paths, **self._unpacked(missing, plan)}, interpreter)
+        with watch.stage("make"):
+            made = materialize(
+                plan,
+                self.store,
+                place,
+                link_mode=cast("LinkMode", self.config.link_mode),
+                bytecode=self._bytecode,
+                proof="later" if self.config.early else "now",
+                report=self._progress,
+            )
+        settle_behind(self.config.store, self.config.artifacts, [name_in_journal(made.path, made.identity)])
+        return made
 
     @property
     def _bytecode(self) -> Bytecode:

@@ -103,6 +103,16 @@ class DiskRefused(EnvagentError):
     """The disk is full, read-only or not ours to write; nothing half-made is left behind."""
 
 
+class TreeDamaged(DiskRefused):
+    """The tree `key` has lost its manifest or a file: nobody can use it, and it may be discarded and built anew."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the tree {key} of the store has lost files", hint="is the disk failing? try envagent scrub"
+        )
+        self.key = key
+
+
 # --- the input's fault: exit code 3 ---------------------------------------------------------------------
 
 

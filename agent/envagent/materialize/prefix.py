@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from envagent import disk
-from envagent.errors import PrefixRefused
+from envagent.errors import PrefixRefused, TreeDamaged
 from envagent.materialize import overlay, venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.layout import lacks_bytecode
@@ -77,9 +77,10 @@ def materialize(
 ) -> Prefix:
     """Make the environment of `plan` at `prefix`, or find it there (blocking).
 
-    `cores` is how many to use, 0 for all. Raises ArtifactRefused, PrefixRefused or DiskRefused; then nothing is at
-    `prefix` that was not before. It does not wait for the disk: `NodeStore.settle` makes what it built durable. What
-    is to be done later, another process begins as soon as the prefix is there (behind.py).
+    `cores` is how many to use, 0 for all. Raises ArtifactRefused, PrefixRefused or DiskRefused, of which TreeDamaged
+    names a tree to discard before the next try; then nothing is at `prefix` that was not before. It does not wait for
+    the disk: `NodeStore.settle` makes what it built durable. What is to be done later, another process begins as soon
+    as the prefix is there (behind.py).
     """
     place = _checked(prefix)
     with disk.errors_in_words():
@@ -263,7 +264,12 @@ def _is_compiled(plan: Plan, index: int, tree: Tree) -> bool:
 
 def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Prefix:
     with _draft(place) as draft:
-        ready = assemble(parts.plan, draft, place, parts.trees, parts.compiled, mode, boot=store.boot_id)
+        try:
+            ready = assemble(parts.plan, draft, place, parts.trees, parts.compiled, mode, boot=store.boot_id)
+        except FileNotFoundError:
+            if damaged := next((tree for tree in parts.used if not tree.is_whole), None):
+                raise TreeDamaged(damaged.key) from None
+            raise
         for tree in parts.used:
             store.touch(tree)
         References(store.root).note_prefix(place, place / FOLDER, [tree.key for tree in parts.used])
@@ -298,7 +304,11 @@ def _draft(place: Path) -> Iterator[Path]:
             shutil.rmtree(orphan, ignore_errors=True)
             lock.release()
     draft = place.with_name(_draft_name(place))
-    draft.mkdir()
+    try:
+        draft.mkdir()
+    except OSError as error:
+        error.filename = str(place)  # the draft's own name says nothing to anybody
+        raise
     lock = acquire(draft)
     assert lock is not None
     try:

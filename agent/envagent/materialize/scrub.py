@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envagent.errors import TreeDamaged
 from envagent.materialize.verify import Link, check_files
 from envagent.store.flock import held
-from envagent.store.manifest import TornManifest
 from envagent.store.references import References
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def scrub(store: NodeStore, keys: Container[str] | None = None) -> list[Poisoned
         for tree in wrong:
             if tree.path.is_dir():  # gc may have come first
                 store.discard(tree)
+        store.journal.forget(tree.key for tree in wrong)
     store.sweep()
     return [
         Poisoned(tree.key, files, tuple(sorted(r.path for r in references if tree.key in r.keys)))
@@ -59,7 +60,7 @@ def _wrong_files(tree: Tree) -> tuple[str, ...]:
     """Relative to the tree; its manifest, where that cannot be read."""
     try:
         manifest = tree.manifest
-    except (TornManifest, FileNotFoundError):
+    except TreeDamaged:
         return ("manifest",)
     expected: list[tuple[Entry | Link, str]] = [(entry, tree.key) for entry in manifest.entries()]
     expected += [(Link(path, target), tree.key) for path, target in manifest.links.items()]

@@ -5,9 +5,7 @@ What it takes to build one is imported only then: an environment of trees that a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-from envagent.store.manifest import TornManifest
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,19 +19,9 @@ def obtain_trees(
     plan: Plan, store: NodeStore, work: Path, report: Report, *, cores: int = 0, prove: bool = True
 ) -> list[Tree]:
     """The tree of every package, in the plan's order. Raises ArtifactRefused; OSError passes."""
-    found = {source.sha256: _readable(store, plan.key(source)) for source in plan.sources}
+    found = {source.sha256: store.find(plan.key(source)) for source in plan.sources}
     if missing := [source for source in plan.sources if found[source.sha256] is None]:
         from envagent.materialize.builds import build_trees  # noqa: PLC0415
 
         found.update(build_trees(plan, missing, store, work, report, cores=cores, prove=prove))
     return [tree for source in plan.sources if (tree := found[source.sha256])]
-
-
-def _readable(store: NodeStore, key: str) -> Tree | None:
-    """The tree, unless the disk lost its manifest: then it is of no use to anybody, and made again."""
-    tree = store.find(key)
-    try:
-        return tree if tree and tree.manifest.paths is not None else None
-    except (TornManifest, FileNotFoundError):
-        store.discard(cast("Tree", tree))
-        return None

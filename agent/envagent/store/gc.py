@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envagent.errors import TreeDamaged
 from envagent.store.flock import held
 from envagent.store.references import References
 
@@ -71,7 +72,11 @@ def collect(store: NodeStore, *, now: float, budget: int = 0) -> Collected:
 
 
 def _held(tree: Tree) -> Held:
-    return Held(tree.key, tree.manifest.size, tree.manifest_path.stat().st_mtime)
+    """What cannot be read takes no room that anybody knows of, and goes first."""
+    try:
+        return Held(tree.key, tree.manifest.size, tree.manifest_path.stat().st_mtime)
+    except TreeDamaged:
+        return Held(tree.key, size=0, used=0.0)
 
 
 def _names_of_prefixes(store: NodeStore) -> set[str]:

@@ -1,8 +1,9 @@
 """Which trees and prefixes the disk is known to hold: names that were synced, one a line, fsynced after the sync.
 
-What is not in it is right as long as the machine has not lost power since it was written, for then the page cache and
-the disk agree; after a crash of the machine it is discarded or checked again (node.py). Kill -9 of a process loses
-nothing either way. A cut-off last line is no name.
+A line with a minus takes the name back: what has that name from then on was not synced yet. What is not in it is
+right as long as the machine has not lost power since it was written, for then the page cache and the disk agree;
+after a crash of the machine it is discarded or checked again (node.py). Kill -9 of a process loses nothing either
+way. A cut-off last line is no name.
 """
 
 from __future__ import annotations
@@ -28,11 +29,23 @@ class Journal:
         except FileNotFoundError:
             return set()
         whole, _, _ = text.rpartition(b"\n")
-        return set(whole.decode(errors="replace").split("\n")) - {""}
+        names = set()
+        for line in whole.decode(errors="replace").split("\n"):
+            if line.startswith("-"):
+                names.discard(line[1:])
+            else:
+                names.add(line)
+        return names - {""}
 
     def note(self, names: Iterable[str]) -> None:
         """Append names, durably. The caller has synced what they name."""
-        lines = "".join(f"{name}\n" for name in sorted(names)).encode()
+        self._append("".join(f"{name}\n" for name in sorted(names)).encode())
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take names back, durably: what they name is gone, or will be another."""
+        self._append("".join(f"-{name}\n" for name in sorted(names)).encode())
+
+    def _append(self, lines: bytes) -> None:
         if not lines:
             return
         fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

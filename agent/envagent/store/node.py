@@ -22,10 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent.errors import TreeDamaged
 from envagent.store.boot import current_boot, once_after_boot
 from envagent.store.flock import Flock, acquire, held
 from envagent.store.journal import Journal
-from envagent.store.manifest import Manifest
+from envagent.store.manifest import Manifest, TornManifest
 from envagent.store.sync import syncfs
 
 if TYPE_CHECKING:
@@ -51,8 +52,21 @@ class Tree:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Raises TornManifest."""
-        return Manifest.read(self.manifest_path)
+        """Raises TreeDamaged."""
+        try:
+            return Manifest.read(self.manifest_path)
+        except (TornManifest, FileNotFoundError):
+            raise TreeDamaged(self.key) from None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its manifest can be read, and every file and link of it is there, whatever is in them."""
+        try:
+            return all(
+                map(os.path.lexists, (self.files / path for path in (*self.manifest.paths, *self.manifest.links)))
+            )
+        except TreeDamaged:
+            return False
 
 
 class Build:
@@ -174,6 +188,14 @@ class NodeStore:
     def discard(self, tree: Tree) -> None:
         """Take a tree out of sight, at once; its files go with the trash."""
         tree.path.rename(self.root / "trash" / f"{tree.key}.{os.urandom(4).hex()}")
+
+    def discard_damaged(self, key: str) -> None:
+        """Take a tree out of sight that is not whole; one that was built anew meanwhile stays."""
+        with held(self.root / "locks" / key):
+            tree = self.find(key)
+            if tree and not tree.is_whole:
+                self.discard(tree)
+                self.journal.forget([key])
 
     def sweep(self) -> int:
         """Remove what dead processes left in `work/`, and empty the trash. The number of orphans."""

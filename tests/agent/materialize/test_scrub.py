@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from envagent.errors import TreeDamaged
 from envagent.materialize.prefix import materialize
 from envagent.materialize.scrub import Poisoned, scrub
 from envagent.materialize.verify import verify
@@ -67,11 +68,15 @@ def test_whatever_is_wrong_with_a_tree_it_is_removed(made, damage, wrong):
     assert store.find(tree.key) is None
 
 
-def test_a_tree_whose_manifest_is_cut_off_is_made_again_when_it_is_wanted(made, tmp_path):
+def test_a_tree_whose_manifest_is_cut_off_stops_an_environment_until_it_is_discarded(made, tmp_path):
     store, plan = made
     tree = store.find(plan.key(plan.wheels[0]))
     tree.manifest_path.chmod(0o644)
     os.truncate(tree.manifest_path, 100)
+    with pytest.raises(TreeDamaged) as raised:
+        materialize(plan, store, tmp_path / "three")
+    assert not (tmp_path / "three").exists()
+    store.discard_damaged(raised.value.key)
     assert verify(materialize(plan, store, tmp_path / "three").path) == []
     assert scrub(store) == []
 

@@ -89,6 +89,35 @@ def test_a_cut_off_line_of_the_journal_is_no_name_and_spoils_none(tmp_path):
     assert journal.names() >= {"one", "three"}
 
 
+def test_a_name_that_the_journal_took_back_is_noted_again_by_the_next_sync(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.note(["one", "two"])
+    journal.forget(["one"])
+    assert journal.names() == {"two"}
+    journal.note(["one"])
+    assert journal.names() == {"one", "two"}
+
+
+def test_a_damaged_tree_is_discarded_and_one_in_its_place_is_not_taken_for_durable(tmp_path):
+    store = NodeStore(tmp_path, boot_id="first boot")
+    _publish(store, "abc").manifest_path.unlink()
+    store.settle({"abc"})
+    store.discard_damaged("abc")
+    assert store.find("abc") is None
+    _publish(store, "abc")
+    store.discard_damaged("abc")
+    assert store.find("abc") is not None, "a sound one stays"
+    assert NodeStore(tmp_path, boot_id="second boot").find("abc") is None
+
+
+def test_gc_removes_a_damaged_tree_that_nobody_wants(tmp_path):
+    store = NodeStore(tmp_path)
+    _publish(store, "sound")
+    _publish(store, "damaged").manifest_path.unlink()
+    assert collect(store, now=0.0).trees == 2
+    assert list(store.trees()) == []
+
+
 def test_the_work_of_dead_processes_is_swept_and_that_of_living_ones_is_not(tmp_path):
     store = NodeStore(tmp_path)
     orphan = tmp_path / "work" / "123-dead"
