@@ -147,6 +147,10 @@ def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
         if must_exist:
             raise UsageError(f"there is no configuration file {path}", hint="it is named by --config") from None
         return {}
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {str(error.strerror).lower()}", hint="it is the configuration: a file of TOML"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
 

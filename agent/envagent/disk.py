@@ -20,18 +20,26 @@ _WORDS = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "the operation is not permitted",
     errno.ENOTDIR: "a part of its path is a file",
+    errno.EEXIST: "something else is there",
+    errno.EISDIR: "it is a directory",
+    errno.ENOENT: "it is not there, and cannot be made",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.EIO: "the disk fails",
 }
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    """Raise DiskRefused for what a person can mend; every other OSError passes."""
+    """Raise DiskRefused for every OSError that names a file or whose cause a person can mend; others pass."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _WORDS:
+        if error.filename is None and error.errno not in _WORDS:
             raise
+        what = _WORDS.get(error.errno or 0) or str(error.strerror).lower()
+        done = "written" if error.errno in _OF_WRITING else "used"
         raise DiskRefused(
-            f"{error.filename or 'a file'} cannot be written: {_WORDS[error.errno]}",
+            f"{error.filename or 'a file'} cannot be {done}: {what}",
             hint=_ROOM if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose another place for it",
         ) from error

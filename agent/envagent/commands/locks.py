@@ -24,10 +24,14 @@ def lock_of(path: str, args: Namespace) -> Lock:
 
 
 def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
-    """The path of a file that is there. Raises UsageError."""
+    """The path of a file that is there and may be read. Raises UsageError."""
     found = Path(path)
-    if not found.is_file():
+    if found.is_dir():
+        raise UsageError(f"{path} is a directory", hint=hint)
+    if not found.exists():
         raise UsageError(f"there is no file {path}", hint=hint)
+    if not os.access(found, os.R_OK, effective_ids=True):
+        raise UsageError(f"{path} cannot be read: permission is denied", hint="it is another user's")
     return found
 
 

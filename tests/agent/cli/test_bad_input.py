@@ -224,13 +224,51 @@ async def test_a_read_only_place_is_said(
         assert_refused(said, 1, "cannot be written: the filesystem is read-only")
 
 
-async def test_a_data_directory_below_a_file_is_refused_in_words(
-    agent: Agent, upstream: FakeIndex, tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--data", "file/data"), "/file/data/store/trees cannot be used: a part of its path is a file"),
+        (("--data", "file"), "/file/store/trees cannot be used: a part of its path is a file"),
+        (("--data", "/proc/data"), "/proc/data cannot be used: it is not there, and cannot be made"),
+        (("--prefix", "/proc/env"), "/proc/env cannot be used: it is not there, and cannot be made"),
+        (("--prefix", "/dev/null/env"), "/dev/null cannot be used: something else is there"),
+        (("--prefix", "n" * 300), f"/{'n' * 300}"),
+    ],
+    ids=["data below a file", "data is a file", "data in /proc", "prefix in /proc", "prefix below a device", "long"],
+)
+async def test_a_place_where_nothing_can_be_made_is_refused_in_words(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, words: tuple[str, str], sentence: str
 ) -> None:
     (tmp_path / "file").write_text("")
     lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
-    said = await agent.run("materialize", lock, "--data", "file/data")
-    assert_refused(said, 1, "cannot be written: a part of its path is a file")
+    said = await agent.run("materialize", lock, *words)
+    assert_refused(said, 1, sentence)
+    assert "Errno" not in said.err
+
+
+@pytest.mark.parametrize("command", ["materialize", "import", "tree", "lock"])
+def test_a_directory_in_the_place_of_a_file_is_said(agent: Agent, tmp_path: Path, command: str) -> None:
+    assert_refused(agent.say(command, tmp_path), 2, f"error: {tmp_path} is a directory")
+
+
+async def test_a_file_of_another_user_is_said(agent: Agent, tmp_path: Path) -> None:
+    words = ["unshare", "-U"]  # nobody there, not even root, may read what its mode forbids
+    if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False).returncode:
+        pytest.skip("this machine makes no user namespaces")
+    (tmp_path / "lock.json").touch(mode=0)
+    said = await agent.run("materialize", "lock.json", before=words)
+    assert_refused(said, 2, "error: lock.json cannot be read: permission is denied")
+
+
+def test_a_configuration_that_cannot_be_read_is_said(agent: Agent, tmp_path: Path) -> None:
+    assert_refused(agent.say("check", tmp_path), 2, f"error: {tmp_path} cannot be read: is a directory")
+
+
+@pytest.mark.parametrize("command", ["gc", "list", "scrub"])
+def test_a_store_that_cannot_be_used_is_said_by_all_who_use_it(agent: Agent, tmp_path: Path, command: str) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "prefixes").write_text("")
+    assert_refused(agent.say(command, "--data", tmp_path), 1, f"{tmp_path}/store/prefixes cannot be used")
 
 
 async def test_a_directory_that_is_no_environment_is_left_alone(
