@@ -163,6 +163,11 @@ def chosen(metric: str, *matchers: str) -> str:
     return f"{metric}{{{','.join((*matchers, CHOSEN))}}}"
 
 
+def by(series: str, *labels: str, how: Literal["sum", "min", "max", "count"] = "sum") -> Query:
+    """A line for each value of the labels, which is its name; `how` makes one of the series that share it."""
+    return Query(f"{how} by ({', '.join(labels)}) ({series})", " ".join(f"{{{{{label}}}}}" for label in labels))
+
+
 def share(part: str, whole: str) -> str:
     """The sum of `part` over the sum of `whole`; nothing of a part that never happened counts as zero."""
     return f"(sum({part}) or vector(0)) / sum({whole})"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, chosen, quantiles, rate, share
+from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, by, chosen, quantiles, rate, share
 
 # Probes, scrapes and the talk of nodes come at a steady pace and would hide what clients see.
 _CLIENTS: Final = 'route!~"health|metrics|stats|swarm|piece"'
@@ -89,13 +89,13 @@ _REQUESTS: Final = Row(
             "Requests by route",
             "What clients ask for: pages, listings, files and metadata; repodata and packages of channels.",
             "reqps",
-            (Query(f"sum by (route) ({rate('envmesh_http_requests_total', _CLIENTS)})", "{{route}}"),),
+            (by(rate("envmesh_http_requests_total", _CLIENTS), "route"),),
         ),
         Panel(
             "Requests by status",
             "aborted: the client went away, or the connection was reset because the rest was not to be trusted.",
             "reqps",
-            (Query(f"sum by (status_class) ({rate('envmesh_http_requests_total', _CLIENTS)})", "{{status_class}}"),),
+            (by(rate("envmesh_http_requests_total", _CLIENTS), "status_class"),),
         ),
         Panel(
             "Duration",
@@ -107,19 +107,19 @@ _REQUESTS: Final = Row(
             "In flight",
             "Requests being answered now.",
             "short",
-            (Query(f"sum by (route) ({chosen('envmesh_http_inflight', _CLIENTS)})", "{{route}}"),),
+            (by(chosen("envmesh_http_inflight", _CLIENTS), "route"),),
         ),
         Panel(
             "Bytes sent",
             "Bodies of answers, by route.",
             "Bps",
-            (Query(f"sum by (route) ({rate('envmesh_response_bytes_total', _CLIENTS)})", "{{route}}"),),
+            (by(rate("envmesh_response_bytes_total", _CLIENTS), "route"),),
         ),
         Panel(
             "Refused by policy",
             "Requests answered 403 by a rule of an index.",
             "reqps",
-            (Query(f"sum by (index, rule) ({rate('envmesh_policy_refusals_total')})", "{{index}} {{rule}}"),),
+            (by(rate("envmesh_policy_refusals_total"), "index", "rule"),),
         ),
     ),
 )
@@ -144,25 +144,25 @@ _CACHE: Final = Row(
             "Look-ups by result",
             "negative: known to be absent. stale: past its freshness. revalidated: upstream confirmed it.",
             "reqps",
-            (Query(f"sum by (result) ({rate('envmesh_cache_requests_total')})", "{{result}}"),),
+            (by(rate("envmesh_cache_requests_total"), "result"),),
         ),
         Panel(
             "Bytes by where they came from",
             "Memory holds ready-made pages, disk what was cached; the rest came from upstream while it was sent.",
             "Bps",
-            (Query(f"sum by (source) ({rate('envmesh_bytes_served_total')})", "{{source}}"),),
+            (by(rate("envmesh_bytes_served_total"), "source"),),
         ),
         Panel(
             "Stale answers by upstream",
             "Which upstream failed, and how, when a stale answer had to do.",
             "reqps",
-            (Query(f"sum by (upstream, cause) ({rate('envmesh_stale_served_total')})", "{{upstream}} {{cause}}"),),
+            (by(rate("envmesh_stale_served_total"), "upstream", "cause"),),
         ),
         Panel(
             "Wrong bytes",
             "What was not what its digest names, a second. None of it reached a client as a complete file.",
             "cps",
-            (Query(f"sum by (source) ({rate('envmesh_digest_mismatch_total')})", "{{source}}"),),
+            (by(rate("envmesh_digest_mismatch_total"), "source"),),
         ),
         Panel(
             "Alerts",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, chosen, rate, share
+from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, by, chosen, rate, share
 
 _RECEIVED: Final = "envmesh_node_received_bytes_total"
 
@@ -13,20 +13,20 @@ _DIRECTORY: Final = Row(
             "Nodes",
             "Agents that the directory has heard of lately. A line that halves is a network that fell apart.",
             "short",
-            (Query(f"max by (instance) ({chosen('envmesh_swarm_nodes')})", "{{instance}}"),),
+            (by(chosen("envmesh_swarm_nodes"), "instance", how="max"),),
         ),
         Panel(
             "Artifacts",
             "Artifacts that nodes hold or want.",
             "short",
-            (Query(f"max by (instance) ({chosen('envmesh_swarm_artifacts')})", "{{instance}}"),),
+            (by(chosen("envmesh_swarm_artifacts"), "instance", how="max"),),
         ),
         Panel(
             "Pieces given",
             "A lease sends one node to the proxy, an offer sends it to its peers: offers are what the swarm saves.",
             "cps",
             (
-                Query(f"sum by (event) ({rate('envmesh_swarm_leases_total')})", "{{event}}"),
+                by(rate("envmesh_swarm_leases_total"), "event"),
                 Query(f"sum({rate('envmesh_swarm_offers_total')})", "offered"),
             ),
         ),
@@ -34,13 +34,13 @@ _DIRECTORY: Final = Row(
             "Pieces sent by the proxy",
             "leased: the one copy that the swarm needs. unleased: a node that found neither directory nor peers.",
             "Bps",
-            (Query(f"sum by (reason) ({rate('envmesh_swarm_origin_bytes_total')})", "{{reason}}"),),
+            (by(rate("envmesh_swarm_origin_bytes_total"), "reason"),),
         ),
         Panel(
             "Faults of peers",
             "What nodes report of one another. bad_hash: wrong bytes, which nobody keeps.",
             "cps",
-            (Query(f"sum by (wrong) ({rate('envmesh_swarm_faults_total')})", "{{wrong}}"),),
+            (by(rate("envmesh_swarm_faults_total"), "wrong"),),
         ),
         Panel(
             "Turned away and banned",
@@ -68,25 +68,25 @@ _NODES: Final = Row(
             "Bytes received",
             "By all nodes, from the proxy (origin) and from peers.",
             "Bps",
-            (Query(f"sum by (source) ({rate(_RECEIVED)})", "{{source}}"),),
+            (by(rate(_RECEIVED), "source"),),
         ),
         Panel(
             "Bytes given to peers",
             "By each node: one that gives much more than the others is a hot spot.",
             "Bps",
-            (Query(f"sum by (instance) ({rate('envmesh_node_sent_bytes_total')})", "{{instance}}"),),
+            (by(rate("envmesh_node_sent_bytes_total"), "instance"),),
         ),
         Panel(
             "Wrong pieces",
             "Pieces that did not have the hash that the proxy names, by the node that received and dropped them.",
             "cps",
-            (Query(f"sum by (instance) ({rate('envmesh_node_wrong_pieces_total')})", "{{instance}}"),),
+            (by(rate("envmesh_node_wrong_pieces_total"), "instance"),),
         ),
         Panel(
             "Back to the source",
             "Pieces that a node took from the proxy without a lease: no directory answered, or no peer was left.",
             "cps",
-            (Query(f"sum by (instance) ({rate('envmesh_node_back_to_source_total')})", "{{instance}}"),),
+            (by(rate("envmesh_node_back_to_source_total"), "instance"),),
         ),
         Panel(
             "Without a directory",
@@ -108,7 +108,7 @@ _NODES: Final = Row(
             "Peers known",
             "By each node.",
             "short",
-            (Query(f"sum by (instance) ({chosen('envmesh_node_peers')})", "{{instance}}"),),
+            (by(chosen("envmesh_node_peers"), "instance"),),
             width=12,
         ),
     ),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, Variable, chosen, quantiles, rate
+from grafana.dashboard import PROXIES, Dashboard, Panel, Query, Row, Variable, by, chosen, quantiles, rate
 
 _UPSTREAM: Final = 'upstream=~"$upstream"'
 _FAILURES: Final = 'outcome=~"5xx|timeout|connect|bad_body|breaker_open"'
@@ -16,12 +16,7 @@ _UPSTREAMS: Final = Row(
             "Requests by outcome",
             "breaker_open: not sent, while the upstream is left alone. 4xx includes names it does not know.",
             "reqps",
-            (
-                Query(
-                    f"sum by (upstream, outcome) ({rate('envmesh_upstream_requests_total', _UPSTREAM)})",
-                    "{{upstream}} {{outcome}}",
-                ),
-            ),
+            (by(rate("envmesh_upstream_requests_total", _UPSTREAM), "upstream", "outcome"),),
         ),
         Panel(
             "Failing",
@@ -40,7 +35,7 @@ _UPSTREAMS: Final = Row(
             "Left alone",
             "1 while the circuit breaker is open: stale answers go out at once instead of after a timeout.",
             "short",
-            (Query(f"max by (upstream) ({chosen('envmesh_breaker_state', _UPSTREAM)})", "{{upstream}}"),),
+            (by(chosen("envmesh_breaker_state", _UPSTREAM), "upstream", how="max"),),
             most=1,
         ),
         Panel(
@@ -53,7 +48,7 @@ _UPSTREAMS: Final = Row(
             "Bytes received",
             "Bodies from upstream: what the cache did not spare it.",
             "Bps",
-            (Query(f"sum by (upstream) ({rate('envmesh_upstream_bytes_total', _UPSTREAM)})", "{{upstream}}"),),
+            (by(rate("envmesh_upstream_bytes_total", _UPSTREAM), "upstream"),),
         ),
         Panel(
             "Flights",
@@ -83,37 +78,37 @@ _STORAGE: Final = Row(
             "Free space",
             "Of the file system that holds the cache. Below store.min-free blobs are evicted to make room.",
             "bytes",
-            (Query(f"min by (instance) ({chosen('envmesh_disk_free_bytes')})", "{{instance}}"),),
+            (by(chosen("envmesh_disk_free_bytes"), "instance", how="min"),),
         ),
         Panel(
             "Blobs",
             "Files, metadata and lists of projects on disk.",
             "short",
-            (Query(f"sum by (kind) ({chosen('envmesh_cache_entries')})", "{{kind}}"),),
+            (by(chosen("envmesh_cache_entries"), "kind"),),
         ),
         Panel(
             "Evictions",
             "Blobs a second. budget: as designed. floor: the disk is smaller than the budget, or others fill it.",
             "cps",
-            (Query(f"sum by (reason) ({rate('envmesh_evictions_total')})", "{{reason}}"),),
+            (by(rate("envmesh_evictions_total"), "reason"),),
         ),
         Panel(
             "Writes refused",
             "Writes a second that the disk refused; the bytes went to the client all the same, uncached.",
             "cps",
-            (Query(f"sum by (instance) ({rate('envmesh_disk_write_failures_total')})", "{{instance}}"),),
+            (by(rate("envmesh_disk_write_failures_total"), "instance"),),
         ),
         Panel(
             "Quarantined",
             "Blobs a second that scrubs set aside: they are not what their digest names, so the disk changes bytes.",
             "cps",
-            (Query(f"sum by (instance) ({rate('envmesh_quarantined_total')})", "{{instance}}"),),
+            (by(rate("envmesh_quarantined_total"), "instance"),),
         ),
         Panel(
             "Scrubbed",
             "Blobs that scrubs read again and compared, counted when a scrub ends.",
             "cps",
-            (Query(f"sum by (instance) ({rate('envmesh_scrub_checked_total')})", "{{instance}}"),),
+            (by(rate("envmesh_scrub_checked_total"), "instance"),),
             width=12,
         ),
         Panel(
@@ -144,13 +139,13 @@ _PROCESS: Final = Row(
             "CPU",
             "Cores in use.",
             "short",
-            (Query(f"sum by (instance) ({rate('process_cpu_seconds_total')})", "{{instance}}"),),
+            (by(rate("process_cpu_seconds_total"), "instance"),),
         ),
         Panel(
             "Memory",
             "Resident.",
             "bytes",
-            (Query(f"sum by (instance) ({chosen('process_resident_memory_bytes')})", "{{instance}}"),),
+            (by(chosen("process_resident_memory_bytes"), "instance"),),
         ),
         Panel(
             "Open files",
@@ -175,7 +170,7 @@ _PROCESS: Final = Row(
             "Versions",
             "How many processes run which version.",
             "short",
-            (Query(f"count by (version, revision) ({chosen('envmesh_build_info')})", "{{version}} {{revision}}"),),
+            (by(chosen("envmesh_build_info"), "version", "revision", how="count"),),
         ),
     ),
 )
