@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_PREFIX = "ENVAGENT_"
 CLIENTS = ("machine", "network")
 LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 
@@ -113,12 +114,13 @@ def config_of(args: Namespace) -> Config:
 def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str | None = None) -> Config:
     """The configuration of these flags and variables, and of the file that they name.
 
-    Raises ConfigRefused with everything that is wrong, UsageError for a file that cannot be read.
+    Variables that Kubernetes sets for a service called envagent are let be. Raises ConfigRefused with everything that
+    is wrong, misspelt variables included; UsageError for a file that cannot be read.
     """
     written = {name: _Written(value, f"--{name}", environ) for name, value in flags.items()}
-    for name in _READERS:
-        variable = "ENVAGENT_" + name.upper().replace("-", "_")
-        if variable in environ:
+    for variable in sorted(name for name in environ if name.startswith(_PREFIX) and name != CONFIG_VARIABLE):
+        name = variable.removeprefix(_PREFIX).lower().replace("_", "-")
+        if name in _READERS or not _is_service_link(variable, environ[variable]):
             written.setdefault(name, _Written(environ[variable], variable, environ))
     told = file or environ.get(CONFIG_VARIABLE)
     path = Path(told or config_file(environ))
@@ -159,7 +161,22 @@ def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 
 def _unknown(written: _Written) -> None:
-    raise UsageError(f"{written.where} is no setting", hint=f"settings are {', '.join(_READERS)}")
+    from envproxy.kinds import likely  # noqa: PLC0415  # for mistakes
+
+    if not written.where.startswith(_PREFIX):
+        raise UsageError(f"{written.where} is no setting", hint=f"settings are {', '.join(_READERS)}")
+    known = [name.upper().replace("-", "_") for name in _READERS]
+    close = likely(written.where.removeprefix(_PREFIX), known, prefix=_PREFIX)
+    raise UsageError(
+        f"{written.where} is not the variable of a setting",
+        hint=close or f"{_PREFIX} is for settings only: call other variables otherwise",
+    )
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    from envproxy.settings import is_service_link  # noqa: PLC0415  # for mistakes, and in Kubernetes
+
+    return is_service_link(variable, text)
 
 
 def _path(written: _Written) -> Path:

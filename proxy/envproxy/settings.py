@@ -43,6 +43,11 @@ _SERVICE_LINK = re.compile(r"\w+_SERVICE_(HOST|PORT)(_\w+)?|\w+_PORT_[0-9]+_(TCP
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
+def is_service_link(variable: str, text: str) -> bool:
+    """Whether Kubernetes set the variable, to say where a service of that name is, and no operator did."""
+    return bool(_SERVICE_LINK.fullmatch(variable) or _SERVICE_ADDRESS.match(text))
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One setting. `path` is dotted, with <name> for what the operator names; `default` is as one writes it."""
@@ -211,7 +216,7 @@ class Settings:
             if found:
                 one, shouted = found
                 self._write(one, self._name_of(one, shouted, variable), text, variable)
-            elif not (_SERVICE_LINK.fullmatch(variable) or _SERVICE_ADDRESS.match(text)):
+            elif not is_service_link(variable, text):
                 self._problem(variable, "is not the variable of a setting", self._hint_for_variable(variable))
 
     def add_overrides(self, overrides: Mapping[str, str]) -> None:

@@ -18,11 +18,6 @@ from fixtures.agent import Agent
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
-
-
 def test_the_reference_in_the_docs_is_that_of_the_parser() -> None:
     assert (DOCS / "agent-cli.md").read_text("utf-8").endswith(reference())
 
@@ -114,6 +109,24 @@ def test_a_setting_that_cannot_be_is_refused_by_its_place(environ: dict[str, str
     with pytest.raises(UsageError) as refused:
         load({}, {"HOME": "/home/me", **environ})
     assert refused.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("ENVAGENT_PROXXY", "did you mean 'ENVAGENT_PROXY'?"),
+        ("ENVAGENT_LINKMODE", "did you mean 'ENVAGENT_LINK_MODE'?"),
+        ("ENVAGENT_HTTP", "ENVAGENT_ is for settings only: call other variables otherwise"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_likely_one(variable: str, hint: str, tmp_path: Path) -> None:
+    said = Agent(tmp_path, {variable: "x"}).say("check")
+    assert (said.code, said.err) == (2, f"error: {variable} is not the variable of a setting\nhint: {hint}\n")
+
+
+def test_variables_that_kubernetes_sets_for_a_service_called_envagent_are_let_be() -> None:
+    links = {"ENVAGENT_SERVICE_HOST": "10.0.0.7", "ENVAGENT_PORT": "tcp://10.0.0.7:8418"}
+    assert load({}, {"HOME": "/home/me", **links}) == load({}, {"HOME": "/home/me"})
 
 
 def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
