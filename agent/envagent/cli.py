@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         sys.stdout.write(f"envagent {__version__}\n")
         return 0
+    if words[:1] == ["run"]:
+        from envagent.recall import separated  # noqa: PLC0415  # one command needs it
+
+        words = ["run", *separated(words[1:])]
     if words[:1] in (["materialize"], ["run"]) and (code := _at_once(*words)) is not None:
         return code
     return _the_long_way(words)

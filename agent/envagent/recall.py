@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 
 from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, LINK_MODE, LINK_MODE_VARIABLE, config_file, data_directory
 from envproxy import __version__
@@ -55,9 +56,9 @@ class Answer:
         self.used = used
 
     def write(self, note: str) -> None:
-        """Note it. Raises OSError."""
+        """Note it. Raises OSError; what it left then goes with the notes that hold no more."""
         os.makedirs(os.path.dirname(note), exist_ok=True)
-        fresh = f"{note}.{os.getpid()}"
+        fresh = f"{note}.{os.urandom(8).hex()}"
         with open(fresh, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write("\n".join([self.prefix, self.used, self.json, *_witnesses(self.prefix)]))
         os.replace(fresh, note)
@@ -88,11 +89,30 @@ def answered(question: Question, data: str) -> Answer | None:
 
 
 def prune(data: str) -> None:
-    """Remove the notes that hold no more. OSError passes."""
+    """Remove the notes that hold no more, and those that were never finished. OSError passes."""
     folder = f"{data}/answers"
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if not _holds(f"{folder}/{name}"):
-            os.unlink(f"{folder}/{name}")
+        if "." in name or not _holds(f"{folder}/{name}"):
+            with suppress(FileNotFoundError):  # its writer was faster, or another who prunes
+                os.unlink(f"{folder}/{name}")
+
+
+def separated(words: Sequence[str]) -> list[str]:
+    """The words of `run` with `--` before its command, which begins where a word is no flag and no value of one.
+
+    What is not known here is left as it is, for the parser to judge.
+    """
+    valued, switches = FLAGS["run"]
+    waiting = iter(enumerate(words))
+    for place, word in waiting:
+        flag, equals, _ = word.partition("=")
+        if not word.startswith("-"):
+            return [*words[:place], "--", *words[place:]]
+        if flag in valued and not equals:
+            next(waiting, None)
+        elif flag not in valued | switches:
+            break
+    return list(words)
 
 
 def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
@@ -135,7 +155,7 @@ def _document(told: str | None, environ: Mapping[str, str]) -> dict[str, object]
 def _holds(note: str) -> bool:
     try:
         return _noted(note) is not None
-    except ValueError:
+    except (OSError, ValueError):
         return False
 
 

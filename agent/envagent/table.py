@@ -101,7 +101,9 @@ COMMANDS = (
             _ENV,
             _TARGET,
             *_MAKING,
-            Argument("what to run, after --", metavar="COMMAND", many=True),
+            Argument(
+                "what to run: all words from its name on are its own, also without --", metavar="COMMAND", many=True
+            ),
         ),
         (("envagent run --lock lock.json -- python -m pytest", "tests, in what they were locked for"),),
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,18 +23,6 @@ SHOW = "import alpha, beta, sys; print(alpha.__version__, beta.__version__, sys.
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA, BETA)
-        yield index
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
-
-
-@pytest.fixture
 def lock(upstream: FakeIndex, tmp_path: Path) -> Path:
     return write_lock(lock_document(upstream, ALPHA, BETA), tmp_path / "lock.json")
 
@@ -47,6 +34,14 @@ async def test_stdout_has_the_prefix_alone_and_its_python_runs(agent: Agent, loc
     assert said.out == f"{prefix}\n"
     shown = await agent.run("run", "--lock", lock, "--prefix", "env", "--", "python", "-c", SHOW)
     assert shown.out == f"1.0 2.0 {prefix}\n"
+
+
+async def test_a_command_needs_no_dashes_before_it(agent: Agent, lock: Path) -> None:
+    for _ in ("made", "found"):
+        shown = await agent.run(
+            "run", "--lock", lock, "python", "-c", "import alpha, sys; print(sys.argv)", "--env", "--"
+        )
+        assert shown.out == "['-c', '--env', '--']\n", shown.err
 
 
 async def test_a_log_gets_a_line_a_stage(agent: Agent, lock: Path) -> None:
@@ -101,6 +96,13 @@ async def test_the_second_time_is_a_lookup_that_imports_no_lock(agent: Agent, lo
     assert "envagent.recall" in again.err
     for heavy in ("argparse", "dataclasses", "pathlib", "msgspec", "envagent.lock", "envagent.app"):
         assert f" {heavy}\n" not in again.err
+
+
+async def test_a_note_that_cannot_be_written_fails_no_work(agent: Agent, lock: Path) -> None:
+    agent.data.mkdir(parents=True)
+    (agent.data / "answers").write_text("in the way")
+    said = await agent.run("materialize", lock, "--prefix", "env")
+    assert (said.code, said.out) == (0, f"{agent.home}/env\n"), said.err
 
 
 async def test_a_prefix_that_was_removed_is_made_again_from_the_store(
@@ -207,6 +209,7 @@ async def test_an_environment_of_links_is_no_answer_to_who_asks_for_a_mounted_on
 async def test_requirements_are_completed_by_the_proxy_and_read_for_this_machine(
     agent: Agent, upstream: FakeIndex, tmp_path: Path
 ) -> None:
+    upstream.add(ALPHA, BETA)
     (tmp_path / "requirements.txt").write_text(f"alpha==1.0 --hash=sha256:{ALPHA.sha256}\nbeta==2.0\n")
     home = tmp_path / "proxy"
     home.mkdir()

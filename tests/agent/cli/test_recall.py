@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from envagent.recall import FLAGS, Answer, Question, flags_of, recalled
+from envagent.recall import FLAGS, Answer, Question, flags_of, prune, recalled, separated
 from envagent.table import COMMANDS
 
 
@@ -113,6 +114,47 @@ def test_the_link_mode_is_found_as_the_configuration_finds_it(made: Made, tmp_pa
 def test_a_configuration_that_cannot_be_read_is_left_to_the_long_way(made: Made, tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("data = [")
     assert made.asked("--config", str(tmp_path / "agent.toml"), HOME=str(tmp_path)) is None
+
+
+def test_any_number_of_threads_may_write_one_note(made: Made) -> None:
+    [note] = (made.data / "answers").iterdir()
+    answer = Answer(str(made.prefix), '{"new": false}', str(made.used))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: answer.write(str(note)), range(400)))
+    assert made.asked()
+    assert list(note.parent.iterdir()) == [note]
+
+
+def test_notes_are_pruned_that_hold_no_more_or_were_never_finished(made: Made) -> None:
+    [note] = (made.data / "answers").iterdir()
+    Path(f"{note}.0123456789abcdef").write_bytes(note.read_bytes())  # its writer was killed before the rename
+    note.with_name("torn").write_text("half")
+    prune(str(made.data))
+    assert list(note.parent.iterdir()) == [note]
+
+
+def test_a_note_may_vanish_while_others_are_pruned(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    [note] = (made.data / "answers").iterdir()
+    monkeypatch.setattr(os, "listdir", lambda _: [f"{note.name}.0123456789abcdef", "gone", note.name])
+    prune(str(made.data))
+    assert made.asked()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("--lock lock.json python -V", "--lock lock.json -- python -V"),
+        ("--lock=lock.json --early python --early", "--lock=lock.json --early -- python --early"),
+        ("--lock lock.json -- python -- -V", "--lock lock.json -- python -- -V"),
+        ("--lock lock.json python -- -V", "--lock lock.json -- python -- -V"),
+        ("--lock lock.json --frobnicate python", "--lock lock.json --frobnicate python"),
+        ("--lock lock.json", "--lock lock.json"),
+        ("--lock", "--lock"),
+        ("--help", "--help"),
+    ],
+)
+def test_the_command_of_run_begins_at_its_name(said: str, meant: str) -> None:
+    assert separated(said.split()) == meant.split()
 
 
 @pytest.mark.parametrize("command", FLAGS)
