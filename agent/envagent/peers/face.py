@@ -2,9 +2,10 @@
 
 Pages and repodata are answered by the agent's own cache engine, whose upstream is the proxy. A file whose SHA-256 the
 request names is taken from this node or the swarm. What only the proxy can answer (where upstream things come from,
-files that may change) is sent on to it. Invariant: all of this is for this machine alone, since it is answered with
-the node's own rights, unless the operator says otherwise: in a cluster the clients of a node are pods, which have
-addresses of their own. Others on the network find the URLs of `server`, and what probes and Prometheus ask.
+files that may change) it is asked for (relay.py). Invariant: all of this is for this machine alone, since it is
+answered with the node's own rights, unless the operator says otherwise: in a cluster the clients of a node are pods,
+which have addresses of their own. Others on the network find the URLs of `server`, and what probes and
+Prometheus ask.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from envproxy.pypi.routes import IMMUTABLE
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
+    from envagent.peers.relay import Relay
     from envagent.peers.swarm import Swarm
 
 _PINNED = re.compile(r"/pypi/[^/]+/files/[^/]+/(?P<sha256>[0-9a-f]{64})/[^/]+(?<!\.metadata)")
@@ -53,14 +55,14 @@ def visible(path: str, remote: str | None, *, for_network: bool) -> bool:
 
 
 class Face:
-    """A middleware before the cache engine; `proxy` is an origin, `origins` its answer of /api/origins.
+    """A middleware before the cache engine; `origins` is the proxy's answer of /api/origins.
 
     `for_network` opens the faces, and nothing else, to whoever reaches the port.
     """
 
-    def __init__(self, swarm: Swarm, proxy: str, origins: bytes, *, for_network: bool = False) -> None:
+    def __init__(self, swarm: Swarm, relay: Relay, origins: bytes, *, for_network: bool = False) -> None:
         self._swarm = swarm
-        self._proxy = proxy
+        self._relay = relay
         self._origins = origins
         self._for_network = for_network
 
@@ -89,7 +91,7 @@ class Face:
                 if request.writer.output_size > 0:
                     raise
         if _ONLY_PROXY.fullmatch(path):
-            raise web.HTTPTemporaryRedirect(self._proxy + request.rel_url.raw_path_qs)
+            return await self._relay.answer(request)
         return await handler(request)
 
     async def _send(self, request: web.Request, wanted: Wanted) -> web.StreamResponse:

@@ -30,6 +30,7 @@ from envagent.peers.membership import Identity, Membership, Publicity
 from envagent.peers.metrics import NodeMetrics, Now
 from envagent.peers.mirror import mirroring
 from envagent.peers.pieces import Pieces
+from envagent.peers.relay import Relay
 from envagent.peers.server import PeerRoutes
 from envagent.peers.status import Holder, Moving, NodeStatus
 from envagent.peers.swarm import Faults, Swarm
@@ -94,6 +95,7 @@ class Node:
             tenant=config.tenant,
         )
         self._wire = Wire(self.identity.node, config.proxy, config.swarm_secret, peer_timeout_s=config.peer_timeout)
+        self._relay = Relay(config.proxy, config.proxy_token)
         self._reputation = Reputation()
         self._events = EventLog(config.swarm_events, time.time)
         self._publicity = Publicity(self._paths.public)
@@ -157,7 +159,7 @@ class Node:
             itertools.count(1),
         )
         self._swarm = Swarm(self._around, app[PARTS].tasks)
-        face = Face(self._swarm, config.proxy, self._origins, for_network=config.clients == "network")
+        face = Face(self._swarm, self._relay, self._origins, for_network=config.clients == "network")
         app.middlewares.append(face.middleware())
         self._routes.add_to(app)
         app.cleanup_ctx.append(self._living)
@@ -217,6 +219,7 @@ class Node:
     async def _living(self, app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._wire)
+            await stack.enter_async_context(self._relay)
             tasks = app[PARTS].tasks
             work: list[Coroutine[Any, Any, None]] = [
                 self._membership.beat_often(),
