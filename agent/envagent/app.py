@@ -8,7 +8,7 @@ comes in: the configuration, the variables, the clock, whoever hears of progress
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -154,11 +154,12 @@ class App:
         return made
 
     def _note(self, order: Order, made: Made) -> None:
-        """For the next time, when it is not new and took no time."""
+        """For the next time, when it is not new and took no time; without a note that takes the long way."""
         again = msgspec.json.encode(msgspec.structs.replace(made, new=False, seconds={})).decode()
         used = References(self.store.root).place(Path(made.prefix))
         note = order.question(self.config.link_mode).note(str(self.config.data))
-        Answer(made.prefix, again, str(used)).write(note)
+        with suppress(OSError):
+            Answer(made.prefix, again, str(used)).write(note)
 
     def read(self, data: bytes, name: str) -> Lock:
         """The lock that these bytes are, whatever the format; one that names no machine is read for this one."""
