@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -62,20 +63,18 @@ async def _of_channel(
             f"the channel {shown} does not answer: {why}", hint="is it a channel, and up?"
         ) from None
     known = {
-        (record.subdir, record.file_name): (record.size or 0, (record.sha256 or b"").hex())
+        (record.subdir, record.file_name): KnownFile(
+            record.file_name, "", record.size or 0, (record.sha256 or b"").hex(), md5=(record.md5 or b"").hex()
+        )
         for records in results
         for record in records
     }
-    return {one: [_file(one, known[place])] for one in wanted if (place := _place(one)) in known}
+    return {one: [replace(known[place], url=one.url)] for one in wanted if (place := _place(one)) in known}
 
 
 def _place(wanted: Wanted) -> tuple[str, str]:
     subdir, _, filename = wanted.url.rpartition("/")
     return subdir.rpartition("/")[2], filename
-
-
-def _file(wanted: Wanted, facts: tuple[int, str]) -> KnownFile:
-    return KnownFile(_place(wanted)[1], wanted.url, *facts)
 
 
 def _channel(wanted: Wanted, sources: Sources) -> str:

@@ -32,13 +32,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """One file as its index or channel describes it. `size` is in bytes, a sha256 of "" is not known there."""
+    """One file as its index or channel describes it. `size` is in bytes, a digest of "" is not known there."""
 
     filename: str
     url: str
     size: int
     sha256: str
     requires_python: str = ""
+    md5: str = ""
 
 
 class Completer(Protocol):
@@ -68,7 +69,7 @@ def completed(lock: Lock, completer: Completer, name: str) -> Lock:
     if problems:
         raise LockRefused(name, problems)
     if missing := [package for package in filled.values() if not _is_complete(package)]:
-        raise LockIncomplete(name, [Problem(package.url, _lacks(package)) for package in missing])
+        raise LockIncomplete(name, [Problem(package.url, _lacks(package), _hint(package)) for package in missing])
     return _replaced(lock, lambda package: filled.get(package, package))
 
 
@@ -94,16 +95,30 @@ def _filled(package: Package, known: Sequence[KnownFile], problems: list[Problem
     for file in known:
         if file.filename != package.filename:
             continue
-        if (package.sha256 and file.sha256 not in {"", package.sha256}) or package.size not in {0, file.size}:
+        if _is_another(package, file):
             what = f"is another file here than at its source (sha256 {file.sha256}, {file.size} bytes)"
             problems.append(Problem(package.url, what, "it was replaced there, or the lock was changed"))
         return dataclasses.replace(package, size=file.size, sha256=package.sha256 or file.sha256)
     return package
 
 
+def _is_another(package: Package, file: KnownFile) -> bool:
+    """Whether something that both tell of the file differs; the md5 of old locks of Conda counts, too."""
+    md5 = package.md5 if isinstance(package, CondaPackage) else ""
+    digests = ((package.sha256, file.sha256), (md5, file.md5))
+    return any(here and there and here != there for here, there in digests) or package.size not in {0, file.size}
+
+
 def _lacks(package: Package) -> str:
     parts = [part for part, there in (("sha256", package.sha256), ("size", package.size)) if not there]
     return f"has no {' and no '.join(parts)}, and its index or channel did not tell"
+
+
+def _hint(package: Package) -> str:
+    md5 = isinstance(package, CondaPackage) and package.md5
+    return (
+        "an md5 names no file: lock it again, from a channel that tells sha256" if md5 and not package.sha256 else ""
+    )
 
 
 def _replaced(lock: Lock, change: Callable[[Package], Package]) -> Lock:

@@ -18,7 +18,7 @@ from rattler.networking import AddHeadersMiddleware, AuthenticationMiddleware, C
 from rattler.package import BuildString
 from rattler.repo_data import Gateway, PackageRecord, SourceConfig
 
-from envagent.errors import SourceUnreachable, Unresolvable, UsageError
+from envagent.errors import LockRefused, Problem, SourceUnreachable, Unresolvable, UsageError
 from envagent.lock.model import CondaPackage
 from envagent.resolve.machines import told_to_solver
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from envagent.lock.model import Target
     from envagent.resolve.places import Places
+
+_ANSWER = "what the channels tell"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def gateway(cache: Path, by: Client, *, fresh: bool) -> Gateway:
 
 
 async def solved(question: CondaQuestion, places: Places, source: Gateway) -> tuple[CondaPackage, ...]:
-    """The packages, by name. Raises Unresolvable, SourceUnreachable, UsageError."""
+    """The packages, by name. Raises Unresolvable, SourceUnreachable, UsageError, LockRefused."""
     urls = {places.channel_url(name): name for name in question.channels}
     specs = {text: parsed_spec(_placed(text, places)) for text in question.specs}
     kept = {fetched_from(package, places): package for package in question.kept}
@@ -84,13 +86,22 @@ async def solved(question: CondaQuestion, places: Places, source: Gateway) -> tu
         raise SourceUnreachable(
             f"a channel does not answer:\n{_indented(str(error))}", hint="is the channel reachable?"
         ) from None
-    return tuple(
+    packages = tuple(
         replace(
             kept.get(record.url) or _package(record, urls, places),
             requested_by=tuple(text for text, spec in specs.items() if spec.matches(record)),
         )
         for record in records
     )
+    _check_names(packages)
+    return packages
+
+
+def _check_names(packages: Iterable[CondaPackage]) -> None:
+    """A channel that was indexed long ago may tell an md5 alone. Raises LockRefused."""
+    if nameless := [package.url for package in packages if not (package.sha256 and package.size)]:
+        what = "is listed without a sha256 or its size, and a lock names every file by both"
+        raise LockRefused(_ANSWER, [Problem(url, what, "is its channel's index an old one?") for url in nameless])
 
 
 def parsed_spec(text: str) -> MatchSpec:

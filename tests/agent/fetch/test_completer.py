@@ -132,7 +132,7 @@ async def test_a_conda_package_is_found_in_its_channel(style: object) -> None:
         wanted = Wanted("conda", channel.url, "gamma", "1.0", url)
         gone = Wanted("conda", channel.url, "gamma", "3.0", url.replace("1.0", "3.0"))
         answers = await find(Sources(), wanted, gone)
-    assert answers == [[KnownFile(gamma.filename, url, len(gamma.data), gamma.sha256)], []]
+    assert answers == [[KnownFile(gamma.filename, url, len(gamma.data), gamma.sha256, md5=gamma.record["md5"])], []]
 
 
 async def test_a_conda_package_is_asked_of_the_proxy_with_its_token(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_conda_package_is_asked_of_the_proxy_with_its_token(tmp_path: Pa
         wanted = Wanted("conda", "demo", "gamma", "1.0", url)
         answers = await find(Sources(proxy.url, fallback=False), wanted, token="open-sesame")
         agents = {seen.headers["User-Agent"].partition("/")[0] for seen in channel.requests}
-    assert answers == [[KnownFile(gamma.filename, url, len(gamma.data), gamma.sha256)]]
+    assert answers == [[KnownFile(gamma.filename, url, len(gamma.data), gamma.sha256, md5=gamma.record["md5"])]]
     assert agents == {"envproxy"}
 
 

@@ -139,6 +139,21 @@ def test_a_package_without_a_sha256_is_refused_unless_the_channel_tells_it(diges
     assert import_bytes(text, "e.txt", told).environment().target().packages[0].sha256 == "c" * 64
 
 
+def test_a_file_that_was_replaced_under_its_name_is_told_by_its_md5():
+    text = f"# platform: linux-64\n@EXPLICIT\n{URL}#{'b' * 32}\n".encode()
+    same, other = (KnownFile(URL.rpartition("/")[2], URL, 5, "c" * 64, md5=letter * 32) for letter in "bd")
+    assert import_bytes(text, "e.txt", Index({URL: same})).environment().target().packages[0].sha256 == "c" * 64
+    with pytest.raises(LockRefused, match="is another file here than at its source"):
+        import_bytes(text, "e.txt", Index({URL: other}))
+
+
+def test_an_md5_alone_is_refused_with_what_to_do():
+    text = f"# platform: linux-64\n@EXPLICIT\n{URL}#{'b' * 32}\n".encode()
+    told = Index({URL: KnownFile(URL.rpartition("/")[2], URL, 5, "", md5="b" * 32)})
+    with pytest.raises(LockIncomplete, match="an md5 names no file: lock it again, from a channel that tells sha256"):
+        import_bytes(text, "e.txt", told)
+
+
 def test_the_platform_of_an_explicit_list_is_that_of_its_packages():
     text = f"@EXPLICIT\n{CHANNEL}/noarch/tzdata-2024b-0.conda#{'1' * 64}\n{URL}#{'2' * 64}\n"
     assert import_bytes(text.encode(), "e.txt", Index()).environment().target().platform == "linux-64"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from envagent.errors import SourceUnreachable, Unresolvable, UsageError
+from envagent.errors import LockRefused, SourceUnreachable, Unresolvable, UsageError
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.model import Interpreter, Lock
 from envagent.resolve.asked import Upgrade
@@ -14,6 +14,7 @@ from fixtures.channel import FakeChannel
 from fixtures.conda_packages import cpu_and_cuda, make_conda
 from fixtures.locking import lock, releases
 from fixtures.proxy import running_proxy
+from fixtures.repodata import FLAT_ONLY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,17 @@ async def test_a_package_stands_in_the_lock_as_its_record_says_under_upstreams_u
     assert (beta.subdir, beta.noarch) == ("linux-64", "")
     assert target.interpreter is None
     assert proxy.url not in canonical_bytes(Lock({"default": environment})).decode()
+
+
+@pytest.mark.parametrize("lacking", ["sha256", "size"])
+async def test_a_package_that_its_channel_lists_without_a_digest_or_size_is_refused_by_its_url(
+    data: Path, lacking: str
+) -> None:
+    async with FakeChannel(FLAT_ONLY) as old:
+        old.add(make_conda("alpha").lying(**{lacking: None}), make_conda("beta"))
+        with pytest.raises(LockRefused, match="is listed without a sha256 or its size") as refused:
+            await lock(data, "", conda=("alpha", "beta"), channels=(old.url,), python="")
+    assert [problem.where for problem in refused.value.problems] == [f"{old.url}/noarch/alpha-1.0-0.conda"]
 
 
 async def test_the_virtual_packages_of_the_target_decide_and_not_those_of_this_machine(
