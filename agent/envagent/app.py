@@ -56,9 +56,10 @@ class Order:
     target: str = ""
     prefix: str = ""
 
-    def question(self, link_mode: str) -> Question:
+    def question(self, link_mode: str, python: str) -> Question:
         """What decides the answer, for the next time."""
-        return Question(self.lock, env=self.env, target=self.target, prefix=self.prefix, link_mode=link_mode)
+        named = {"env": self.env, "target": self.target, "prefix": self.prefix}
+        return Question(self.lock, **named, link_mode=link_mode, python=python)
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +158,7 @@ class App:
         """For the next time, when it is not new and took no time; without a note that takes the long way."""
         again = msgspec.json.encode(msgspec.structs.replace(made, new=False, seconds={})).decode()
         used = References(self.store.root).place(Path(made.prefix))
-        note = order.question(self.config.link_mode).note(str(self.config.data))
+        note = order.question(self.config.link_mode, self._python).note(str(self.config.data))
         with suppress(OSError):
             Answer(made.prefix, again, str(used)).write(note)
 

@@ -1,16 +1,18 @@
 """The same lock again: answered from a note, before anything is imported that an answer does not need.
 
 A note says which prefix a lock file led to. Its name is a digest of everything that decided it: the bytes of the
-file, the environment, the target, the prefix that was named, this envagent's version and this boot of the machine. It
-holds as long as the mark of the prefix and its interpreter are the very files that they were. Whatever is unusual (a
-flag that is not known here, a file that cannot be read) is no answer, and the long way is taken; so a note may be
-lost at any time, and says nothing that the long way would not.
+file, the environment, the target, the prefix that was named, the version of the Python that decides where a lock
+names none, this envagent's version and this boot of the machine. It holds as long as the mark of the prefix and its
+interpreter are the very files that they were. Whatever is unusual (a flag that is not known here, a file that cannot
+be read) is no answer, and the long way is taken; so a note may be lost at any time, and says nothing that the long
+way would not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from contextlib import suppress
 
 from envagent.places import CONFIG_VARIABLE, DATA_VARIABLE, LINK_MODE, LINK_MODE_VARIABLE, config_file, data_directory
@@ -28,6 +30,9 @@ FLAGS = {
 }
 """The commands that are answered from notes: their flags with a value, and those without."""
 
+PYTHON = ".".join(map(str, sys.version_info[:3]))
+"""The version of the Python that runs this."""
+
 _MARK = ".envmesh/ready.json"
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
@@ -35,11 +40,13 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 class Question:
     """What was asked, as the long way also sees it: a lock file's bytes, and names that are empty if not given.
 
-    An overlay is another environment than one of files, and there for those only who see its mount.
+    An overlay is another environment than one of files, and there for those only who see its mount. `python` is the
+    version for locks that name no machine.
     """
 
-    def __init__(self, lock: bytes, *, env: str, target: str, prefix: str, link_mode: str) -> None:
-        self._said = (hashlib.sha256(lock).hexdigest(), env, target, prefix and os.path.abspath(prefix), link_mode)
+    def __init__(self, lock: bytes, *, env: str, target: str, prefix: str, link_mode: str, python: str) -> None:
+        named = (env, target, prefix and os.path.abspath(prefix), link_mode, python)
+        self._said = (hashlib.sha256(lock).hexdigest(), *named)
 
     def note(self, data: str) -> str:
         """The file below the data directory that has the answer, or will."""
@@ -72,7 +79,7 @@ def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> 
     names = {name: flags.get(name, "") for name in ("env", "target", "prefix")}
     try:
         data, link_mode = _settings(flags, environ)
-        return answered(Question(_read(flags["lock"]), **names, link_mode=link_mode), data)
+        return answered(Question(_read(flags["lock"]), **names, link_mode=link_mode, python=PYTHON), data)
     except (OSError, ValueError):
         return None
 

@@ -15,6 +15,7 @@ from envagent.commands.locks import file_at
 from envagent.config import config_of
 from envagent.console import Console
 from envagent.places import SOCKET
+from envagent.recall import PYTHON
 from envproxy.commands.output import say
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def _handed_over(order: Order, config: Config, console: Console) -> Made | None:
 
 
 def _app(config: Config, console: Console) -> App:
-    python = ".".join(map(str, sys.version_info[:3]))
-    return App(config, os.environ, perf_counter, downloads=console, progress=console.progress, python=python)
+    return App(config, os.environ, perf_counter, downloads=console, progress=console.progress, python=PYTHON)
 
 
 def _warn(made: Made) -> None:

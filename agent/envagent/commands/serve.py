@@ -20,6 +20,7 @@ from envagent.daemon.socket import listening
 from envagent.daemon.upkeep import Upkeep, chores, perform
 from envagent.errors import UsageError
 from envagent.places import SOCKET
+from envagent.recall import PYTHON
 from envproxy.commands.output import say
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def run(args: Namespace) -> int:
 async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] | None) -> None:
     async with AsyncExitStack() as stack:
         node = await _node(config, stack, address) if address and config.proxy else None
-        python = ".".join(map(str, sys.version_info[:3]))
-        daemon = Daemon(config, os.environ, clock=time, python=python, faces=node.faces if node else "")
+        daemon = Daemon(config, os.environ, clock=time, python=PYTHON, faces=node.faces if node else "")
         orders = daemon.application()
         if node:
             orders.router.add_get("/swarm", _status_of(node))

@@ -198,7 +198,7 @@ class Daemon:
             return Refused(str(error), "", 1)
 
     def _recalled(self, order: Order, link_mode: str) -> Made | None:
-        answer = answered(order.question(link_mode), str(self._config.data))
+        answer = answered(order.question(link_mode, self._python), str(self._config.data))
         return msgspec.json.decode(answer.json, type=Made) if answer else None
 
     def _app(self, asked: Asked, tell: Callable[[Event], object]) -> App:

@@ -10,6 +10,7 @@ import pytest
 
 from envagent.recall import FLAGS, Answer, Question, flags_of, prune, recalled, separated
 from envagent.table import COMMANDS
+from fixtures.agent import PYTHON
 
 
 class Made:
@@ -30,7 +31,11 @@ class Made:
         self.used.write_text("")
         os.utime(self.used, (0, 0))
         self.environ = {"HOME": str(root), "ENVAGENT_DATA": str(self.data)}
-        question = Question(self.lock.read_bytes(), env="", target="", prefix="", link_mode="hardlink")
+        self.note_answer(PYTHON)
+
+    def note_answer(self, python: str) -> None:
+        names = {"env": "", "target": "", "prefix": ""}
+        question = Question(self.lock.read_bytes(), **names, link_mode="hardlink", python=python)
         Answer(str(self.prefix), '{"new": false}', str(self.used)).write(question.note(str(self.data)))
 
     def asked(self, *words: str, **environ: str) -> Answer | None:
@@ -75,6 +80,14 @@ def test_another_question_is_not_answered(made: Made, words: tuple[str, ...]) ->
 def test_other_bytes_are_not_answered(made: Made) -> None:
     made.lock.write_text('{"envmesh-lock": 1} ')
     assert made.asked() is None
+
+
+def test_what_was_decided_for_another_python_is_not_answered(made: Made) -> None:
+    made.lock.write_text("idna==3.7\n")
+    made.note_answer("3.9.1")
+    assert made.asked() is None
+    made.note_answer(PYTHON)
+    assert made.asked()
 
 
 @pytest.mark.parametrize("path", [".envmesh/ready.json", "bin/python"])
