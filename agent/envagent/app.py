@@ -242,9 +242,11 @@ class App:
                 return self._fetched([package], self._downloads)[package.sha256]
 
             return standalone.obtain(archive, self.store, fetched)
-        from envagent.materialize.pythons import find_system  # noqa: PLC0415  # conda environments need none
+        from envagent.materialize.interpreters import Interpreters  # noqa: PLC0415  # conda environments need none
+        from envagent.materialize.pythons import find_system  # noqa: PLC0415  # as above
 
-        return find_system(wanted.version, environ=self._environ)
+        describe = Interpreters(self.config.data / "pythons").describe
+        return find_system(wanted.version, environ=self._environ, describe=describe)
 
     def _missing(self, target: Target, plan: Plan) -> list[Package]:
         """The packages whose trees are not in the store."""

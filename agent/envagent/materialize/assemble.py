@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
@@ -120,8 +121,10 @@ def _check_provided(plan: Plan, trees: list[Tree]) -> None:
 def _check_reserved(names: list[str], trees: list[Tree], reserved: set[str]) -> None:
     for name, tree in zip(names, trees, strict=True):
         manifest = tree.manifest
-        taken = reserved.intersection(manifest.paths) | reserved.intersection(manifest.directories)
-        for path in sorted(taken | reserved.intersection(manifest.links)):
+        held = (manifest.paths, manifest.directories, manifest.links)
+        if all(map(reserved.isdisjoint, held)):
+            continue
+        for path in sorted(reserved.intersection(chain.from_iterable(held))):
             raise ArtifactRefused(name, f"it would replace {path}, which belongs to the environment itself")
 
 
@@ -177,6 +180,8 @@ class _LeftOut:
 
     def absent(self, trees: list[Tree], linked: list[Lot]) -> frozenset[str]:
         """What is wrong and not there by way of another package."""
+        if not self.wrong:
+            return frozenset().union(*self.shipped)
         brought = (path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
         return self.wrong.difference(brought, *(lot.paths for lot in linked)).union(*self.shipped)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,7 @@ def _call(place: Path, number: int, *arguments: bytes | int | None) -> int:
     return result
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     import ctypes  # noqa: PLC0415  # slow to import, and most prefixes are made of links
 

@@ -17,15 +17,23 @@ from envagent.errors import PrefixRefused
 from envagent.materialize.interpreter import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from envagent.materialize.interpreter import Interpreter
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?")
 
 
-def find_system(version: str, *, environ: Mapping[str, str], running: Path = Path(sys.executable)) -> Interpreter:
-    """The first CPython on this machine that is a `version` such as 3.11 or 3.11.7 (blocking: runs what it finds).
+def find_system(
+    version: str,
+    *,
+    environ: Mapping[str, str],
+    running: Path = Path(sys.executable),
+    describe: Callable[[Path], Interpreter] = describe,
+) -> Interpreter:
+    """The first CPython on this machine that is a `version` such as 3.11 or 3.11.7.
+
+    Blocking: `describe` runs what is found, or remembers what it said (interpreters.py).
 
     3.11 is satisfied by any 3.11.x, 3.11.7 by nothing else. Raises PrefixRefused, which names what was found instead.
     """
@@ -34,7 +42,7 @@ def find_system(version: str, *, environ: Mapping[str, str], running: Path = Pat
         raise PrefixRefused(f"{version!r} is not a version of Python", hint="write it like 3.11 or 3.11.7")
     found: dict[Path, Interpreter] = {}
     for candidate in _candidates(f"{asked[1]}.{asked[2]}", environ, running):
-        python = _described(candidate)
+        python = _described(candidate, describe)
         if python is None:
             continue
         if _satisfies(python, version):
@@ -87,7 +95,7 @@ def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.name)]
 
 
-def _described(candidate: Path) -> Interpreter | None:
+def _described(candidate: Path, describe: Callable[[Path], Interpreter]) -> Interpreter | None:
     """What it says of itself, None for what only bears the name of a Python."""
     try:
         return describe(candidate)

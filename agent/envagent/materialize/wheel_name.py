@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
@@ -23,6 +24,7 @@ class Promised:
     tags: frozenset[Tag]
 
 
+@lru_cache(maxsize=1024)
 def promised_by(filename: str) -> Promised:
     """Read a wheel's filename. Raises ArtifactRefused where it is none."""
     try:
