@@ -150,7 +150,7 @@ class Download:
     # --- the work ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Bring the artifact. Raises EnvproxyError; readers get the same error. OSError passes, as one to them."""
+        """Bring the artifact. Raises EnvproxyError; readers get the same error."""
         try:
             while self.holding is None or not self.holding.is_whole:
                 await self._turn()
@@ -158,6 +158,9 @@ class Download:
         except EnvproxyError as error:
             self._error = error
             raise
+        except OSError as error:
+            self._error = self._unwritable(error)
+            raise self._error from error
         except BaseException:
             self._error = UpstreamError(f"the download of {self.wanted.sha256} was stopped", cause="connect")
             raise
@@ -191,19 +194,28 @@ class Download:
     def _check(self) -> None:
         """Raise what makes it vain to go on."""
         if self._refused is not None:
-            raise StorageFull(f"{self.wanted.sha256} cannot be written: {self._refused.strerror}") from self._refused
+            raise self._unwritable(self._refused) from self._refused
         if self._wrong >= MOST_WRONG:
             raise DigestMismatch(f"the proxy sends other pieces of {self.wanted.sha256} than it says")
         if self._failure is not None and not self._moving and self._is_late:
             raise self._failure
+
+    def _unwritable(self, error: OSError) -> StorageFull:
+        return StorageFull(
+            f"{self.wanted.sha256} cannot be written: {error.strerror}",
+            hint="make room on the disk of this node; the pieces that are here are kept",
+        )
 
     @property
     def _is_late(self) -> bool:
         patience = FIRST_PATIENCE_S if self.holding is None else PATIENCE_S
         return self._around.clock() - self._last_news > patience
 
-    async def _ask(self, count: int) -> Given:
-        around, holding = self._around, self.holding
+    async def _ask(self, count: int, held: int | None = None) -> Given:
+        """Tell the directory what is here, or that it is only `held`, and ask for so many pieces."""
+        around = self._around
+        if held is None:
+            held = self.holding.verified if self.holding else 0
         await around.membership.join()
         identity = around.membership.identity
         return await around.wire.want(
@@ -213,7 +225,7 @@ class Download:
                 directory=around.membership.directory,
                 sha256=self.wanted.sha256,
                 path=self.wanted.path,
-                held=bitmap.to_bytes(holding.verified) if holding else b"",
+                held=bitmap.to_bytes(held),
                 moving=bitmap.to_bytes(sum(1 << index for index in self._moving)),
                 count=count,
                 hashes=len(self._hashes),
@@ -308,6 +320,11 @@ class Download:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.holding is not None and self.path is None and self._around.inventory.holding(self.wanted.sha256):
             await self._around.inventory.set_aside(self.holding)
+
+    async def renounce(self) -> None:
+        """After a failure: tell the directory that nothing can be had here or moves, so that others go on."""
+        with suppress(EnvproxyError):  # then the leases end with their time
+            await self._ask(count=0, held=0)
 
     # --- the directory is lost -----------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Inventory:
         self._free_bytes = free_bytes
         self._holdings: dict[str, Holding] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        in_use.parent.mkdir(parents=True, exist_ok=True)  # a node that never made an environment has no store
 
     def holding(self, sha256: str) -> Holding | None:
         """The artifact, if it is on its way."""

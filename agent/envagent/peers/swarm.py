@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envagent.peers.downloader import Download
 from envproxy.errors import EnvproxyError
 from envproxy.swarm.messages import Fault, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from envagent.peers.downloader import Surroundings, Wanted
@@ -88,11 +89,16 @@ class Swarm:
         if running is not None:
             return running
         download = self.downloads[wanted.sha256] = Download(wanted, self._around)
-        task = self._tasks.spawn(download.run(), name=f"swarm:{wanted.sha256}")
-        self.tasks.add(task)
-        task.add_done_callback(lambda _: self._landed(wanted.sha256, task))
+        self._spawn(download.run(), f"swarm:{wanted.sha256}", lambda ended: self._landed(download, ended))
         return download
 
-    def _landed(self, sha256: str, task: asyncio.Task[None]) -> None:
-        del self.downloads[sha256]
+    def _landed(self, download: Download, task: asyncio.Task[None]) -> None:
+        del self.downloads[download.wanted.sha256]
         self.tasks.discard(task)
+        if not task.cancelled() and download.path is None:
+            self._spawn(download.renounce(), f"renounce:{download.wanted.sha256}", self.tasks.discard)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str, after: Callable[[asyncio.Task[None]], None]) -> None:
+        task = self._tasks.spawn(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(after)
