@@ -8,6 +8,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from fixtures.clock import FakeClock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,3 +23,9 @@ def _our_code_never_blocks_the_loop() -> Iterator[None]:
     """A test itself may block: only calls with a frame of the package below them count."""
     with blockbuster_ctx("envproxy"):
         yield
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """What a proxy or an engine of the test takes for the time."""
+    return FakeClock()

@@ -31,11 +31,6 @@ async def upstream() -> AsyncIterator[FakeIndex]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def patience() -> str:
     """How long the proxy waits for a byte of upstream: beyond any load, unless a test of silence makes it short."""
     return "60s"

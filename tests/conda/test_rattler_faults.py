@@ -40,11 +40,6 @@ async def upstream() -> AsyncIterator[FakeChannel]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def proxy(upstream: FakeChannel, tmp_path: Path, clock: FakeClock) -> AsyncIterator[LocalProxy]:
     async with running_proxy(tmp_path, settings=upstream.settings, clock=clock) as running:
         yield running

@@ -23,11 +23,6 @@ async def upstream() -> AsyncIterator[FakeFiles]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def proxy(tmp_path: Path, upstream: FakeFiles, clock: FakeClock) -> AsyncIterator[LocalProxy]:
     """It has the collection `demo`, which publishes checksums and has a folder of things that change."""
     settings = {

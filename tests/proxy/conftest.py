@@ -40,11 +40,6 @@ def reports() -> Reports:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def read_timeout_s() -> float:
     """How long an airport waits for a byte of upstream: beyond any load, unless a test of silence makes it short."""
     return 60.0

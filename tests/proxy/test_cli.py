@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 
 from envproxy.cli import COMMANDS, main, reference
 from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.said import Said
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import Dist, make_sdist, make_wheel
 
@@ -40,24 +39,6 @@ freeze = "2024-03-02"
 deny = ["evil-*"]
 allow-anyway = ["alpha==0.9"]
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed and returned."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def rows(self) -> list[list[str]]:
-        """The cells of a printed table, with its head; two blanks or more lie between two of them."""
-        return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in self.out.splitlines()]
 
 
 Envproxy = Callable[..., Awaitable[Said]]

@@ -28,11 +28,6 @@ async def upstream() -> AsyncIterator[FakeFiles]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def proxy(tmp_path: Path, upstream: FakeFiles, clock: FakeClock) -> AsyncIterator[LocalProxy]:
     """It has the public collection `demo` and `corp`, the same behind a token; `lab` is a tenant of its own."""
     settings = {

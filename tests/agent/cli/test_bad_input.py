@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.agent import Agent, Said, lock_document, write_lock
+from fixtures.agent import Agent, lock_document, write_lock
 from fixtures.faults import WrongBytes
 from fixtures.raw_wheels import RawWheel
+from fixtures.said import Said
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import Dist, make_wheel
 
@@ -29,18 +30,6 @@ def dist_of(raw: RawWheel, data: bytes | None = None) -> Dist:
 ESCAPING = dist_of(RawWheel("escaping").add("../../evil.py", b"evil"))
 CUT = dist_of(RawWheel("cut"), RawWheel("cut").bytes()[:200])
 LYING = dist_of(RawWheel("lying", record=b"lying/__init__.py,sha256=AAAA,1\n").add("lying/__init__.py", b"x"))
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA, BETA, LARGE, FOREIGN, ESCAPING, CUT, LYING)
-        yield index
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
 
 
 def assert_refused(said: Said, code: int, *sentences: str, hint: bool = True) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,6 @@ from fixtures.wheels import make_wheel
 
 ALPHA = make_wheel("alpha", "1.0", payload_size=50_000)
 BETA = make_wheel("beta", "1.0", payload_size=50_000)
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA, BETA)
-        yield index
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
 
 
 @pytest.fixture

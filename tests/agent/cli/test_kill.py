@@ -6,7 +6,6 @@ for an upstream that has stopped in the middle of a file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 
 DISTS = [make_wheel(name, "1.0", payload_size=200_000) for name in ("alpha", "beta", "gamma")]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(*DISTS)
-        yield index
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from fixtures.agent import Agent
 from fixtures.locks import NUMPY_SHA, PYTHON_SHA, example, package_of
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
-
-
 def written(document: dict[str, Any], place: Path) -> Path:
     place.write_text(json.dumps(document))
     return place

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from fixtures.agent import Agent, lock_document, write_lock
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 
 ALPHA = make_wheel("alpha", "1.0")
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path)
 
 
 async def test_a_store_that_is_not_there_is_well(agent: Agent) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from envagent.fetch.artifacts import Artifacts
 from envagent.store.journal import Journal
@@ -18,15 +15,9 @@ from fixtures.wheels import make_wheel
 ALPHA = make_wheel("alpha", "1.0", payload_size=10_000)
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
-
-
-async def test_what_a_command_made_outlives_a_crash_of_the_machine(upstream: FakeIndex, tmp_path: Path) -> None:
-    agent = Agent(tmp_path)
+async def test_what_a_command_made_outlives_a_crash_of_the_machine(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
     lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
     assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
     made = {tree.key for tree in NodeStore(agent.data / "store").trees()}

@@ -26,13 +26,6 @@ BETA = make_wheel("beta", "1.0")
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA, BETA)
-        yield index
-
-
-@pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return Agent(tmp_path, {"ENVAGENT_DATA": str(tmp_path / "data")})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -87,15 +87,7 @@ def test_the_configuration_says_what_is_done(tmp_path: Path) -> None:
     )
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        index.add(ALPHA)
-        yield index
-
-
-async def test_what_is_done_is_what_the_command_does(upstream: FakeIndex, tmp_path: Path) -> None:
-    agent = Agent(tmp_path)
+async def test_what_is_done_is_what_the_command_does(agent: Agent, upstream: FakeIndex, tmp_path: Path) -> None:
     lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
     assert (await agent.run("materialize", lock, "--prefix", "env", "--link-mode", "copy")).code == 0
     assert list((agent.data / "artifacts").rglob(ALPHA.sha256))
