@@ -48,7 +48,9 @@ def run(args: Namespace) -> int:
 async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] | None) -> None:
     async with AsyncExitStack() as stack:
         node = await _node(config, stack, address) if address and config.proxy else None
-        daemon = Daemon(config, os.environ, clock=time, python=PYTHON, faces=node.faces if node else "")
+        upkeep = Upkeep(config.upkeep, clock=time, sleep=asyncio.sleep, perform=perform, tell=say)
+        faces = node.faces if node else ""
+        daemon = Daemon(config, os.environ, clock=time, python=PYTHON, upkeep=upkeep.schedule, faces=faces)
         orders = daemon.application()
         if node:
             orders.router.add_get("/swarm", _status_of(node))
@@ -60,7 +62,6 @@ async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] 
         if address and not node:
             await web.TCPSite(watching, *address).start()
         _announce(config, watching, node)
-        upkeep = Upkeep(config.upkeep, clock=time, sleep=asyncio.sleep, perform=perform, tell=say)
         stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.keep(chores(config))))
         await _until_told_to_stop()
 

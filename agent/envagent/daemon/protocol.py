@@ -89,6 +89,17 @@ News = Missing | Received | Troubled | Arrived | Progressed
 Event = News | Ready | Refused
 
 
+class Due(msgspec.Struct, frozen=True):
+    """A command that the daemon runs from time to time: when it last did, None for never, and when it will.
+
+    Both are in seconds since the epoch.
+    """
+
+    command: str
+    last: float | None
+    next: float
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a daemon is at. `since` is in seconds since the epoch, `running` are the prefixes being made."""
 
@@ -99,6 +110,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     running: list[str]
     made: int
     refused: int
+    upkeep: list[Due]
 
 
 def asked_for(order: Order, config: Config) -> Asked:

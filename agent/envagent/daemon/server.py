@@ -21,6 +21,7 @@ from envagent.app import App, Made
 from envagent.daemon.protocol import (
     Arrived,
     Asked,
+    Due,
     Event,
     Missing,
     Progressed,
@@ -76,7 +77,8 @@ class _Teller(Report):
 class Daemon:
     """One data directory's daemon. `clock` is in seconds since the epoch, `python` as for `App`.
 
-    `faces` is where the node of the swarm in this process stands in for the proxy, "" where there is none.
+    `upkeep` tells when it does what it does from time to time; `faces` is where the node of the swarm in this process
+    stands in for the proxy, "" where there is none.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Daemon:
         *,
         clock: Callable[[], float],
         python: str,
+        upkeep: Callable[[], list[Due]],
         faces: str = "",
     ) -> None:
         self._config = config
+        self._upkeep = upkeep
         self._faces = faces
         self._environ = environ
         self._python = python
@@ -142,6 +146,7 @@ class Daemon:
             running=list(self._running),
             made=self._made,
             refused=self._refused,
+            upkeep=self._upkeep(),
         )
         return web.Response(body=msgspec.json.encode(status), content_type="application/json")
 

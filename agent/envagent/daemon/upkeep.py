@@ -1,8 +1,9 @@
 """What a daemon does for its data directory from time to time: `scrub` and `gc`, as the very commands.
 
 Each runs in a process of its own at a low priority, one at a time, so that an order never waits for it and no
-memory stays behind; what it says goes to the daemon's stderr. When each last ran is noted in the data directory: a
-daemon that starts anew goes on with the schedule, and one that starts for the first time waits a whole interval.
+memory stays behind; what it says goes to the daemon's stderr. When each last ran is noted in the data directory, or
+since when it is waited for: a daemon that starts anew goes on with the schedule, and one that starts for the first
+time waits a whole interval.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envagent.daemon.protocol import Due
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from envagent.config import Config
 
+_WAITING = "-waiting"
+"""What is added to the name of a note that says since when, and not when it ran."""
 _NICE = 10
 
 
@@ -60,6 +65,14 @@ async def perform(words: Sequence[str]) -> None:
             await process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """`since` is what the next time is counted from, `ran` when it last ran, None for never."""
+
+    since: float
+    ran: float | None = None
+
+
 class Upkeep:
     """The chores of one data directory. `clock` is in seconds since the epoch; `notes` is a folder of ours.
 
@@ -80,32 +93,49 @@ class Upkeep:
         self._sleep = sleep
         self._perform = perform
         self._tell = tell
+        self._times: dict[Chore, _Times] = {}
 
     async def keep(self, every: Sequence[Chore]) -> None:
         """Do each when it is due, until this is cancelled."""
-        last = {chore: self._noted(chore) for chore in every}
-        while last:
-            waits = {chore: chore.wait_s(then, self._clock()) for chore, then in last.items()}
-            chore = min(waits, key=waits.__getitem__)
-            await self._sleep(waits[chore])
+        self._times = {chore: self._noted(chore) for chore in every}
+        while self._times:
+            chore = min(self._times, key=self._wait_s)
+            await self._sleep(self._wait_s(chore))
             try:
                 await self._perform(chore.words)
             except OSError as error:
                 self._tell(f"{chore.words[0]} could not be run: {error}")
-            last[chore] = self._note(chore)
+            now = self._clock()
+            self._note(chore.words[0], now)
+            self._times[chore] = _Times(now, ran=now)
 
-    def _noted(self, chore: Chore) -> float:
-        """When it last ran; as if that were now, where nobody knows."""
-        try:
-            return float((self._notes / chore.words[0]).read_text())
-        except (OSError, ValueError):
-            return self._note(chore)
-
-    def _note(self, chore: Chore) -> float:
+    def schedule(self) -> list[Due]:
+        """When each of them ran and will run."""
         now = self._clock()
+        return [Due(chore.words[0], times.ran, now + self._wait_s(chore)) for chore, times in self._times.items()]
+
+    def _wait_s(self, chore: Chore) -> float:
+        return chore.wait_s(self._times[chore].since, self._clock())
+
+    def _noted(self, chore: Chore) -> _Times:
+        """What the notes say of it; it is waited for from now on, where they say nothing."""
+        name = chore.words[0]
+        if (ran := self._read(name)) is not None:
+            return _Times(ran, ran=ran)
+        if (since := self._read(name + _WAITING)) is None:
+            since = self._clock()
+            self._note(name + _WAITING, since)
+        return _Times(since)
+
+    def _read(self, name: str) -> float | None:
+        try:
+            return float((self._notes / name).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _note(self, name: str, moment: float) -> None:
         try:
             self._notes.mkdir(parents=True, exist_ok=True)
-            (self._notes / chore.words[0]).write_text(str(now))
+            (self._notes / name).write_text(str(moment))
         except OSError as error:
-            self._tell(f"that {chore.words[0]} ran could not be noted: {error}")
-        return now
+            self._tell(f"the time of {name} could not be noted: {error}")

@@ -82,6 +82,9 @@ async def test_commands_hand_their_work_to_the_daemon_and_show_its_progress(
         async with client(socket) as session, session.get("/status") as answer:
             status = await answer.json()
     assert (status["made"], status["refused"], status["running"], status["pid"]) == (1, 0, [], process.pid)
+    [scrub] = status["upkeep"]
+    assert (scrub["command"], scrub["last"]) == ("scrub", None)
+    assert scrub["next"] > status["since"]
     assert (await agent.run("verify", "env")).code == 0
     assert not socket.exists()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from envagent.config import Config
+from envagent.daemon.protocol import Due
 from envagent.daemon.upkeep import Chore, Upkeep, chores, perform
 from fixtures.agent import Agent, lock_document, write_lock
 from fixtures.clock import FakeClock
@@ -60,6 +61,18 @@ async def test_a_daemon_that_starts_anew_goes_on_with_the_schedule(tmp_path: Pat
     second = Days(tmp_path, 10)
     second.clock.now = first.end
     assert await second.pass_with(SCRUB) == [(7, "scrub")]
+
+
+async def test_the_schedule_tells_when_each_ran_and_will_run(tmp_path: Path) -> None:
+    days = Days(tmp_path, 2)
+    assert days.upkeep.schedule() == []
+    await days.pass_with(SCRUB, GC)
+    day = [days.began + number * DAY for number in range(8)]
+    assert days.upkeep.schedule() == [Due("scrub", None, day[7]), Due("gc", day[2], day[3])]
+    later = Days(tmp_path, 0)
+    later.clock.now = later.end = days.end
+    await later.pass_with(SCRUB, GC)
+    assert later.upkeep.schedule() == days.upkeep.schedule(), "a new daemon knows the same"
 
 
 async def test_a_clock_that_was_set_back_puts_nothing_off_for_longer_than_an_interval(tmp_path: Path) -> None:
