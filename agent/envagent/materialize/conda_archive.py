@@ -27,6 +27,7 @@ _METADATA = Metadata(
     frozenset({"info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix"}),
 )
 _PARTS = ("info-", "pkg-")
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def unpack(archive: Path, root: Path, bounds: Bounds | None = None) -> Contents:
@@ -47,6 +48,9 @@ def _tars(file: IO[bytes]) -> Iterator[Iterator[IO[bytes]]]:
         parts = [name for name in outer.namelist() if name.startswith(_PARTS) and name.endswith(".tar.zst")]
         if len(parts) != len(_PARTS):
             raise Damaged(f"it has {len(parts)} parts instead of one of files and one of metadata")
+        for name in parts:
+            if (method := outer.getinfo(name).compress_type) not in _METHODS:
+                raise Damaged(f"{name} is compressed by method {method}, which packages do not use")
         yield (_decompressed(outer.open(name)) for name in sorted(parts))
 
 

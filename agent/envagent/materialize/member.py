@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 import deflate
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_ONE_SHOT_BYTES = 1 << 20
 """Above this a member is streamed: what is read again (to hash, to write) is in the cache still."""
+
+NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, RuntimeError, ValueError)
+"""What zipfile raises over arbitrary bytes; NotImplementedError is a RuntimeError, a decoding error a ValueError."""
 
 _READ_BYTES = 64 << 10
 _BLOCK_BYTES = 256 << 10

@@ -13,8 +13,6 @@ import io
 import os
 import posixpath
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Self, cast
 
 import zstandard
 
-from envagent.materialize.member import Damaged, write_all
+from envagent.materialize.member import NOT_A_ZIP, Damaged, write_all
 from envagent.materialize.paths import fault
 
 if TYPE_CHECKING:
@@ -37,9 +35,7 @@ MAX_WINDOW_BYTES = 128 << 20
 CHUNK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 8 << 20  # a tar stream up to this is decompressed at once, which is quicker for small files
 _MAX_DOCUMENT_BYTES = 64 << 20
-_UNREADABLE = (
-    tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, zlib.error, EOFError, ValueError, NotImplementedError,
-)  # fmt: skip
+_UNREADABLE = (tarfile.TarError, zstandard.ZstdError, *NOT_A_ZIP)
 
 _PLAIN_TYPES = frozenset({tarfile.REGTYPE, tarfile.SYMTYPE})
 

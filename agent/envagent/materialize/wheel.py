@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from envagent.errors import ArtifactRefused
 from envagent.materialize import record, scripts
-from envagent.materialize.member import Damaged, Member, read
+from envagent.materialize.member import NOT_A_ZIP, Damaged, Member, read
 from envagent.materialize.paths import collision, fault
 from envagent.materialize.wheel_name import Promised, promised_by
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
     from envagent.materialize.scripts import EntryPoint
 
-# What zipfile raises over arbitrary bytes (NotImplementedError is a RuntimeError, decoding errors are ValueErrors).
-_NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, RuntimeError, ValueError)
 _ENCRYPTED = 0x1 | 0x40
 _MAX_METADATA_BYTES = 64 << 20
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -81,7 +77,7 @@ def read_wheel(path: Path, *, filename: str, bounds: Bounds | None = None) -> Wh
                 members = _members(archive.infolist())
             _check_bounds(members, size, bounds or Bounds())
             return _Inside(file.fileno(), {member.path: member for member in members}, promised).wheel(path, filename)
-        except _NOT_A_ZIP as error:
+        except NOT_A_ZIP as error:
             raise ArtifactRefused(filename, f"it is not a readable zip ({error})") from None
         except (_Fault, Damaged) as problem:
             raise ArtifactRefused(filename, str(problem)) from None

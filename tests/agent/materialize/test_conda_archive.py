@@ -6,6 +6,7 @@ import bz2
 import io
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,32 @@ def test_an_empty_directory_that_is_listed_is_there(tmp_path):
 def test_files_keep_their_time_so_that_bytecode_in_the_package_fits(tmp_path):
     env = _make(tmp_path, RawConda().add("x.py", b"1", mtime=1_600_000_000).file(tmp_path / "files"))
     assert (env / "x.py").stat().st_mtime == 1_600_000_000
+
+
+def test_a_package_that_is_encrypted_is_refused(tmp_path):
+    data = bytearray(RawConda().add("a").bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = -1
+        while (at := data.find(signature, at + 1)) >= 0:
+            data[at + flags] |= 1
+    path = tmp_path / "encrypted.conda"
+    path.write_bytes(data)
+    (tmp_path / "root").mkdir()
+    with pytest.raises(Damaged, match=r"it cannot be unpacked .*is encrypted"):
+        conda_archive.unpack(path, tmp_path / "root")
+
+
+def test_a_package_that_is_compressed_as_none_is_refused(tmp_path):
+    path = tmp_path / "packed.conda"
+    with (
+        zipfile.ZipFile(io.BytesIO(RawConda().add("a").bytes())) as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    (tmp_path / "root").mkdir()
+    with pytest.raises(Damaged, match=r"pkg-raw-1.0-0.tar.zst is compressed by method 14, which packages do not use"):
+        conda_archive.unpack(path, tmp_path / "root")
 
 
 def test_a_package_that_is_cut_off_anywhere_is_refused(tmp_path):
