@@ -130,6 +130,7 @@ class Node:
             self._pieces.counts,
             self._events,
             rate=config.upload_rate,
+            patience_s=config.peer_timeout,
             clock=time.monotonic,
             now=time.time,
         )

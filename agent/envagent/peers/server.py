@@ -6,6 +6,7 @@
 A piece can be had from the moment it is verified and written. Invariant: a private artifact is given only for a
 ticket of this node's own tenant, made for this node; without one there is nothing here, which is also what is said.
 Uploads are bounded in number and in bytes a second; whoever finds no slot free is sent away at once, to ask another.
+A peer that takes no byte for a while is dropped, so nobody keeps a slot by not reading.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from contextlib import contextmanager, suppress
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from envagent.peers.bucket import Bucket
+from envagent.peers.slots import Slots
 from envproxy.engine.flights import uninterrupted
 from envproxy.engine.ranges import Span, Unsatisfiable, requested
-from envproxy.errors import NoSuchThing, UpstreamError
+from envproxy.errors import NoSuchThing
 from envproxy.swarm import bitmap, tickets
 from envproxy.swarm.layout import Layout
 from envproxy.swarm.messages import MEDIA_TYPE, NODE_HEADER, TICKET_HEADER, Have, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from envagent.peers.events import EventLog
     from envagent.peers.inventory import Inventory
@@ -50,7 +53,10 @@ class _Open:
 
 
 class PeerRoutes:
-    """The handlers. `rate` bounds all uploads together in bytes per second, 0 does not; `now` is of the epoch."""
+    """The handlers. `rate` bounds all uploads together in bytes per second, 0 does not; `now` is of the epoch.
+
+    A peer may take `patience_s` over the next byte.
+    """
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class PeerRoutes:
         events: EventLog,
         *,
         rate: float,
+        patience_s: float,
         clock: Callable[[], float],
         now: Callable[[], float],
     ) -> None:
@@ -71,9 +78,15 @@ class PeerRoutes:
         self._events = events
         self._bucket = Bucket(rate, burst=max(rate, CHUNK_BYTES))
         self._is_bounded = rate > 0
+        self._patience_s = patience_s
         self._clock = clock
         self._now = now
-        self.busy = 0
+        self._slots = Slots(membership.identity.slots)
+
+    @property
+    def busy(self) -> int:
+        """How many uploads run."""
+        return self._slots.busy
 
     def add_to(self, app: web.Application) -> None:
         """Register the URLs."""
@@ -91,7 +104,7 @@ class PeerRoutes:
     async def piece(self, request: web.Request) -> web.StreamResponse:
         """One piece, or what is left of it from a byte on."""
         sha256, index = self._admitted(request), _number(request.match_info["piece"])
-        with self._slot():
+        with self._slots.one(request.remote or ""):
             found = await self._open(sha256)
             try:
                 if not found.held >> index & 1:
@@ -120,17 +133,6 @@ class PeerRoutes:
             now=self._now(),
         )
 
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """One of the uploads at a time. Raises UpstreamError, which is a 503, if there are enough."""
-        if self.busy >= self._membership.identity.slots:
-            raise UpstreamError("all upload slots are taken", cause="connect", retry_after_s=1)
-        self.busy += 1
-        try:
-            yield
-        finally:
-            self.busy -= 1
-
     async def _open(self, sha256: str) -> _Open:
         found = await asyncio.to_thread(self._inventory.open, sha256)
         if found is None:
@@ -151,6 +153,7 @@ class PeerRoutes:
             response.headers["Content-Range"] = part.content_range
         response.content_length = stop - start
         began = self._clock()
+        _lose_patience(request.transport, self._patience_s)
         await response.prepare(request)
         await self._send_bytes(request, response, found.fd, start, stop)
         await response.write_eof()
@@ -174,14 +177,24 @@ class PeerRoutes:
                 await _sendfile(transport, file, start, stop - start)
 
 
+def _lose_patience(transport: asyncio.Transport | None, seconds: float) -> None:
+    """Let the connection break when bytes wait for so long and none is taken.
+
+    The kernel sees each byte that is taken, also while sendfile(2) runs (TCP_USER_TIMEOUT: RFC 5482, and tcp(7)).
+    """
+    if transport is not None:
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
 async def _sendfile(transport: asyncio.Transport, file: object, start: int, count: int) -> None:
     if transport.is_closing():
         raise ConnectionResetError("the peer went away")
     try:
         await asyncio.get_running_loop().sendfile(transport, file, start, count)  # type: ignore[arg-type]
-    except ConnectionError:
+    except (ConnectionError, TimeoutError) as error:
         transport.abort()
-        raise
+        raise ConnectionResetError("the peer went away, or takes nothing") from error
 
 
 def _part(request: web.Request, size: int) -> Span | None:
