@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -119,8 +119,8 @@ def named(cls: type[D], collect: Callable[[dict[str, D]], R]) -> R:
 
 
 def keys_of(cls: type[DataclassInstance], prefix: str = "") -> Iterator[Key]:
-    """Every setting declared in `cls` and below, in order of declaration."""
-    for item in fields(cls):
+    """Every setting declared in `cls` and below: what must be written, then the rest in order of declaration."""
+    for item in sorted(fields(cls), key=_may_be_left_out):
         match item.metadata.get(_DECLARED):
             case Key() as declared:
                 yield replace(declared, path=prefix + declared.path)
@@ -130,6 +130,11 @@ def keys_of(cls: type[DataclassInstance], prefix: str = "") -> Iterator[Key]:
                 yield from keys_of(inner, f"{prefix}{item.name}.{_NAME}.")
             case _:  # the field `name` of a named table
                 continue
+
+
+def _may_be_left_out(item: Field[Any]) -> bool:
+    declared = item.metadata.get(_DECLARED)
+    return not (isinstance(declared, Key) and declared.required)
 
 
 def reference_table(keys: tuple[Key, ...]) -> str:

@@ -94,12 +94,11 @@ class AuthConfig:
     tokens: tuple[Token, ...] = named(Token, _in_order)
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamConfig:
-    """One index that envproxy fetches from. `url` ends with a slash; at most one kind of credential is set."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteConfig:
+    """How a server that envproxy fetches from is reached. At most one kind of credential is set."""
 
     name: str
-    url: str = required("url", kinds.URL, "its simple API, http or https; built in for `pypi`")
     username: str | None = optional("username", kinds.TEXT, "for Basic credentials, with `password`")
     password: Secret | None = optional("password", kinds.SECRET, "`env:NAME` or `file:PATH`")
     bearer: Secret | None = optional("bearer", kinds.SECRET, "a bearer token: `env:NAME` or `file:PATH`")
@@ -118,7 +117,14 @@ class UpstreamConfig:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig(SiteConfig):
+    """One index. `url` ends with a slash."""
+
+    url: str = required("url", kinds.URL, "its simple API, http or https; built in for `pypi`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesConfig(UpstreamConfig):
     """Files of any kind below one URL, each pinned to its SHA-256, but those that may change."""
 
@@ -207,11 +213,10 @@ class PypiConfig:
     indexes: Mapping[str, IndexConfig] = named(IndexConfig, MappingProxyType)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelConfig:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelConfig(SiteConfig):
     """A Conda channel that is mirrored on demand. `url` are its mirrors, each with a slash at the end."""
 
-    name: str
     url: tuple[str, ...] = required(
         "url",
         kinds.MIRRORS,
@@ -219,13 +224,6 @@ class ChannelConfig:
         "built in for `conda-forge`",
     )
     token: Secret | None = optional("token", kinds.SECRET, "a token for the path (`/t/<token>/`)")
-    username: str | None = optional("username", kinds.TEXT, "for Basic credentials, with `password`")
-    password: Secret | None = optional("password", kinds.SECRET, "`env:NAME` or `file:PATH`")
-    bearer: Secret | None = optional("bearer", kinds.SECRET, "a bearer token: `env:NAME` or `file:PATH`")
-    netrc: bool = key("netrc", kinds.BOOLEAN, "false", "take credentials from netrc")
-    ca_file: Path | None = optional(
-        "ca-file", kinds.FILE, "certificates (PEM) that its TLS is verified with; relative to the file"
-    )
     shards: str = key(
         "shards",
         kinds.choice("auto", "always", "never"),
@@ -235,8 +233,6 @@ class ChannelConfig:
     fresh_for_s: int = key(
         "fresh-for", kinds.DURATION, "5m", "how long repodata is fresh that came without Cache-Control"
     )
-    connect_timeout_s: float = key("connect-timeout", kinds.TIMEOUT, "5s", "to connect, TLS included")
-    read_timeout_s: float = key("read-timeout", kinds.TIMEOUT, "10s", "without a byte of the response")
     max_connections: int = key("max-connections", kinds.COUNT, "50", "connections at the same time, to each mirror")
     forbidden_is_absent: bool = key(
         "forbidden-is-absent", kinds.BOOLEAN, "false", "a 403 means that it does not have the file"

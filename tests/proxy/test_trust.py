@@ -13,7 +13,7 @@ from envproxy.trust import logins_of, tls_of
 
 
 def site(*, netrc: bool = False, ca_file: Path | None = None) -> UpstreamConfig:
-    return UpstreamConfig("corp", "https://pkgs.example.org/simple/", netrc=netrc, ca_file=ca_file)
+    return UpstreamConfig(name="corp", url="https://pkgs.example.org/simple/", netrc=netrc, ca_file=ca_file)
 
 
 def test_netrc_gives_the_login_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Site(Protocol):
-    """What must be known about an upstream: see `config.UpstreamConfig`."""
+    """What must be known about an upstream: see `tables.UpstreamConfig`."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
