@@ -13,6 +13,7 @@ import pytest
 
 from envproxy.engine.catalog import Catalog, HostedFile
 from envproxy.engine.channels import HostedPackage
+from envproxy.engine.hosted import FileKept
 from envproxy.errors import Conflict, StorageFull
 from fixtures.disk import disk_that_takes
 from fixtures.proxy import running_proxy
@@ -96,8 +97,8 @@ def overwrite(path: Path) -> None:
     path.write_bytes(b"not a database, " * 1000)
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:9000])
+def cut(path: Path, size: int = 9000) -> None:
+    path.write_bytes(path.read_bytes()[:size])
 
 
 def empty(path: Path) -> None:
@@ -202,6 +203,77 @@ async def test_what_is_wrong_with_a_statement_is_no_damage(path: Path) -> None:
         with pytest.raises(sqlite3.OperationalError):
             await catalog._rows("SELECT nothing FROM nowhere")
         assert not catalog.damaged
+
+
+# --- a loss of power, and other ways to fail between ledger and catalog ----------------------------------
+
+
+async def test_a_catalog_that_lost_its_last_commits_takes_them_back(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Catalog(path) as catalog:
+        await catalog.add_hosted(upload("1.0"))
+    on_disk = await asyncio.to_thread(path.read_bytes)  # what is synced; the rest is in the machine's memory
+    async with Catalog(path) as catalog:
+        await catalog.add_hosted(upload("1.1"))
+        await catalog.delete_hosted("team", upload("1.0").filename)
+    await asyncio.to_thread(path.write_bytes, on_disk)
+    async with Catalog(path) as catalog:
+        assert await catalog.hosted_files("team", "train") == [upload("1.1")]
+        assert not catalog.is_new
+    assert "2 entries on uploads were taken back" in caplog.text
+    caplog.clear()
+    async with Catalog(path) as catalog:
+        assert await catalog.hosted_files("team", "train") == [upload("1.1")]
+    assert caplog.text == ""
+
+
+async def test_an_upload_that_the_catalog_cannot_commit_is_in_neither(path: Path, ledger: Path) -> None:
+    async with Catalog(path) as catalog:
+        await catalog.add_hosted(upload("1.0"))
+        before = await asyncio.to_thread(ledger.read_bytes)
+        await catalog._in_thread(lambda: refuse_commits(catalog._connection))
+        with pytest.raises(sqlite3.IntegrityError):
+            await catalog.add_hosted(upload("1.1"))
+        assert await asyncio.to_thread(ledger.read_bytes) == before
+        assert await catalog.hosted_files("team", "train") == [upload("1.0")]
+    await asyncio.to_thread(path.unlink)
+    async with Catalog(path) as catalog:
+        assert await catalog.hosted_files("team", "train") == [upload("1.0")]
+
+
+def refuse_commits(connection: sqlite3.Connection) -> None:
+    """Let the commit fail of every transaction that adds a file, by a rule that is looked at only then."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("CREATE TEMP TABLE none (id INTEGER PRIMARY KEY)")
+    connection.execute("CREATE TEMP TABLE owed (id INTEGER REFERENCES none DEFERRABLE INITIALLY DEFERRED)")
+    connection.execute(
+        "CREATE TEMP TRIGGER owe AFTER INSERT ON main.hosted_files BEGIN INSERT INTO owed VALUES (1); END"
+    )
+
+
+async def test_an_entry_of_a_process_that_was_killed_before_its_commit_counts(path: Path, ledger: Path) -> None:
+    async with Catalog(path) as killed:
+        await killed.add_hosted(upload("1.0"))
+        await killed._in_thread(lambda: killed._ledger.append(FileKept(upload("1.1"))))
+        async with Catalog(path) as other:
+            assert await other.hosted_files("team", "train") == [upload("1.0"), upload("1.1")]
+            await killed._in_thread(lambda: killed._ledger.append(FileKept(upload("1.2"))))
+            await other.add_hosted(upload("1.3"))
+            versions = [file.version for file in await other.hosted_files("team", "train")]
+            assert versions == ["1.0", "1.1", "1.2", "1.3"]
+
+
+async def test_a_ledger_that_is_shorter_than_the_catalog_knows_is_made_of_the_catalog(
+    path: Path, ledger: Path
+) -> None:
+    await fill(path)
+    await asyncio.to_thread(cut, ledger, 100)
+    async with Catalog(path):
+        pass
+    await asyncio.to_thread(path.unlink)
+    async with Catalog(path) as catalog:
+        await check_filled(catalog)
 
 
 # --- a ledger that is damaged ---------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Channels(Recorded):
 
         Raises Conflict if the name stands, or once stood, for other bytes.
         """
-        return await self._transaction(lambda connection: self._add_package(connection, package))
+        return await self._enter(lambda connection: _published(connection, package))
 
     async def packages_of(self, channel: str, subdir: str) -> list[HostedPackage]:
         """The packages of a hosted subdir, by filename."""
@@ -163,36 +163,11 @@ class Channels(Recorded):
 
     async def yank_package(self, channel: str, subdir: str, filename: str) -> bool:
         """List the package as removed; False if there is none."""
-        return await self._transaction(
-            lambda connection: self._change_package(connection, (channel, subdir, filename), yanked=True)
-        )
+        return await self._enter(lambda connection: _changed(connection, (channel, subdir, filename), yanked=True))
 
     async def delete_package(self, channel: str, subdir: str, filename: str) -> bool:
         """Take the package away; its name stays taken. False if there is none."""
-        return await self._transaction(
-            lambda connection: self._change_package(connection, (channel, subdir, filename), deleted=True)
-        )
-
-    def _add_package(self, connection: sqlite3.Connection, package: HostedPackage) -> bool:
-        if _is_published(connection, package):
-            return False
-        self._enter(connection, PackageKept(package))
-        return True
-
-    def _change_package(
-        self,
-        connection: sqlite3.Connection,
-        key: tuple[str, str, str],
-        *,
-        yanked: bool = False,
-        deleted: bool = False,
-    ) -> bool:
-        row = connection.execute(f"{_PACKAGES} {_THIS_ONE}", key).fetchone()
-        if row is None:
-            return False
-        package = _package(row)
-        self._enter(connection, PackageKept(replace(package, yanked=yanked or package.yanked), deleted))
-        return True
+        return await self._enter(lambda connection: _changed(connection, (channel, subdir, filename), deleted=True))
 
     def _standing(self, connection: sqlite3.Connection) -> Iterator[Entry]:
         yield from super()._standing(connection)
@@ -242,8 +217,7 @@ def _replace(
     return [sha256 for (sha256,) in connection.execute(_UNUSED, (json.dumps(replaced),))]
 
 
-def _is_published(connection: sqlite3.Connection, package: HostedPackage) -> bool:
-    """Whether these bytes are there under this name. Raises Conflict if it stands, or once stood, for others."""
+def _published(connection: sqlite3.Connection, package: HostedPackage) -> PackageKept | None:
     sql = "SELECT sha256, deleted FROM hosted_packages WHERE channel = ? AND subdir = ? AND filename = ?"
     found = connection.execute(sql, (package.channel, package.subdir, package.filename)).fetchone()
     if found is not None and found[0] != package.sha256:
@@ -251,7 +225,18 @@ def _is_published(connection: sqlite3.Connection, package: HostedPackage) -> boo
             f"{package.filename} stands for other bytes in {package.channel}/{package.subdir}",
             hint="a published name keeps its meaning: raise the build number",
         )
-    return found is not None and not found[1]
+    is_here = found is not None and not found[1]
+    return None if is_here else PackageKept(package)
+
+
+def _changed(
+    connection: sqlite3.Connection, key: tuple[str, str, str], *, yanked: bool = False, deleted: bool = False
+) -> PackageKept | None:
+    row = connection.execute(f"{_PACKAGES} {_THIS_ONE}", key).fetchone()
+    if row is None:
+        return None
+    package = _package(row)
+    return PackageKept(replace(package, yanked=yanked or package.yanked), deleted)
 
 
 def _package(row: Row) -> HostedPackage:

@@ -123,11 +123,8 @@ class Database:
                 self._beside("damaged").write_text(str(error))
             raise
 
-    def _made(self, connection: sqlite3.Connection) -> None:
-        """Called in the transaction that makes a new file: what it is to start with."""
-
     def _opened(self, connection: sqlite3.Connection) -> None:
-        """Called before anything else is done with the file, while no other process opens it."""
+        """Called in the transaction that makes the tables or brings them up to date, at each open."""
 
     def _open(self) -> None:
         with _opening_alone(self._beside("opening")):
@@ -135,7 +132,6 @@ class Database:
             try:
                 self._replace_damaged()
                 self._connect()
-                self._opened(self._connection)
                 fcntl.flock(self._presence, fcntl.LOCK_SH)
             except BaseException:
                 self._presence.close()
@@ -148,12 +144,12 @@ class Database:
 
     def _connect(self) -> None:
         try:
-            self._connection, self.is_new = _connect(self.path, self._made)
+            self._connection, self.is_new = _connect(self.path, self._opened)
         except sqlite3.DatabaseError as error:
             if not _is_corruption(error) or not _locked_alone(self._presence):
                 raise
             self._replace(str(error))
-            self._connection, self.is_new = _connect(self.path, self._made)
+            self._connection, self.is_new = _connect(self.path, self._opened)
 
     def _replace_damaged(self) -> None:
         """Begin anew if an earlier process met corruption."""
@@ -209,8 +205,8 @@ def _is_corruption(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _CORRUPT
 
 
-def _connect(path: Path, made: Callable[[sqlite3.Connection], None]) -> tuple[sqlite3.Connection, bool]:
-    """Open `path` with an up-to-date schema; the second value is whether it was empty before, and is `made` now."""
+def _connect(path: Path, opened: Callable[[sqlite3.Connection], None]) -> tuple[sqlite3.Connection, bool]:
+    """Open `path` with an up-to-date schema, `opened` by its owner; the second value is whether it was empty."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
@@ -218,8 +214,7 @@ def _connect(path: Path, made: Callable[[sqlite3.Connection], None]) -> tuple[sq
         connection.execute("PRAGMA synchronous = NORMAL")
         with transaction(connection):
             is_new = _migrate(connection, path) == 0
-            if is_new:
-                made(connection)
+            opened(connection)
         return connection, is_new
     except BaseException:
         connection.close()

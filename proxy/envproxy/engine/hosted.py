@@ -80,7 +80,7 @@ class Hosted(Recorded):
 
         Raises Conflict if the name stands, or once stood, for other bytes.
         """
-        return await self._transaction(lambda connection: self._add_hosted(connection, file))
+        return await self._enter(lambda connection: _published(connection, file))
 
     async def check_hosted_name(self, source: str, filename: str, sha256: str) -> None:
         """Raises Conflict if the name stands, or once stood, for other bytes than these."""
@@ -106,32 +106,11 @@ class Hosted(Recorded):
 
     async def set_yanked(self, source: str, filename: str, reason: str | None) -> bool:
         """Yank with a reason (possibly empty), or un-yank with None (PEP 592); False if there is no such file."""
-        return await self._transaction(lambda connection: self._set_yanked(connection, source, filename, reason))
+        return await self._enter(lambda connection: _yanked(connection, source, filename, reason))
 
     async def delete_hosted(self, source: str, filename: str) -> bool:
         """Unpublish a file; its blob is no longer pinned. False if there is no such file."""
-        return await self._transaction(lambda connection: self._delete_hosted(connection, source, filename))
-
-    def _add_hosted(self, connection: sqlite3.Connection, file: HostedFile) -> bool:
-        _check_name(connection, file.source, file.filename, file.sha256)
-        if _find(connection, file.source, file.filename) is not None:
-            return False
-        self._enter(connection, FileKept(file))
-        return True
-
-    def _set_yanked(self, connection: sqlite3.Connection, source: str, filename: str, reason: str | None) -> bool:
-        file = _find(connection, source, filename)
-        if file is None:
-            return False
-        self._enter(connection, FileKept(replace(file, yanked=reason)))
-        return True
-
-    def _delete_hosted(self, connection: sqlite3.Connection, source: str, filename: str) -> bool:
-        file = _find(connection, source, filename)
-        if file is None:
-            return False
-        self._enter(connection, FileDeleted(source, filename, file.project, file.sha256))
-        return True
+        return await self._enter(lambda connection: _deleted(connection, source, filename))
 
     def _standing(self, connection: sqlite3.Connection) -> Iterator[Entry]:
         yield from super()._standing(connection)
@@ -139,6 +118,21 @@ class Hosted(Recorded):
             yield FileKept(HostedFile(*row))
         for row in connection.execute(_DELETED):
             yield FileDeleted(*row)
+
+
+def _published(connection: sqlite3.Connection, file: HostedFile) -> FileKept | None:
+    _check_name(connection, file.source, file.filename, file.sha256)
+    return FileKept(file) if _find(connection, file.source, file.filename) is None else None
+
+
+def _yanked(connection: sqlite3.Connection, source: str, filename: str, reason: str | None) -> FileKept | None:
+    file = _find(connection, source, filename)
+    return None if file is None else FileKept(replace(file, yanked=reason))
+
+
+def _deleted(connection: sqlite3.Connection, source: str, filename: str) -> FileDeleted | None:
+    file = _find(connection, source, filename)
+    return None if file is None else FileDeleted(source, filename, file.project, file.sha256)
 
 
 def _find(connection: sqlite3.Connection, source: str, filename: str) -> HostedFile | None:

@@ -164,4 +164,10 @@ _V3 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
+_V4 = (
+    # One row: up to which byte of the ledger of uploads these tables say what it says.
+    "CREATE TABLE ledger (read_bytes INTEGER NOT NULL) STRICT",
+    "INSERT INTO ledger (read_bytes) VALUES (0)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4)
