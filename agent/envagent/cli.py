@@ -34,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> None:
-    """The program: ends this process with the exit code."""
+    """The program: ends this process with the exit code.
+
+    At once: taking the interpreter down takes as long as some commands, and aborts while threads of py-rattler end.
+    """
     code = main()
-    if "rattler" in sys.modules:
-        # Its threads may still be returning, and an interpreter that is taken down under them aborts.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _at_once(command: str, *words: str) -> int | None:

@@ -12,7 +12,6 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from envagent.errors import LockRefused, Problem, UsageError
-from envagent.lock import explicit, requirements
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.complete import Nobody, completed
 from envagent.lock.document import Node
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 Format = Literal["envmesh", "pixi", "conda-lock", "pylock", "requirements", "explicit", "uv"]
 EXPORTS: tuple[Format, ...] = ("envmesh", "pylock", "pixi", "conda-lock", "requirements", "explicit")
 
-_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
-    ("envmesh", re.compile(r"\A\s*\{")),
-    ("explicit", re.compile(r"^@EXPLICIT\s*$", re.MULTILINE)),
-    ("pylock", re.compile(r"^lock-version\s*=", re.MULTILINE)),
-    ("uv", re.compile(r"^version\s*=\s*\d", re.MULTILINE)),
-    ("conda-lock", re.compile(r"^package:", re.MULTILINE)),
-    ("pixi", re.compile(r"^version:\s*\d", re.MULTILINE)),
+_SIGNS: tuple[tuple[Format, str], ...] = (
+    ("envmesh", r"\A\s*\{"),
+    ("explicit", r"^@EXPLICIT\s*$"),
+    ("pylock", r"^lock-version\s*="),
+    ("uv", r"^version\s*=\s*\d"),
+    ("conda-lock", r"^package:"),
+    ("pixi", r"^version:\s*\d"),
 )
 _HOLDS = {"pylock": {"wheel", "sdist"}, "requirements": {"wheel", "sdist"}, "explicit": {"conda"}}
 
@@ -67,7 +66,7 @@ def sniff(data: bytes, name: str) -> Format:
     """Which format the bytes are in. Raises LockRefused."""
     text = decoded(data, name)
     for form, sign in _SIGNS:
-        if sign.search(text):
+        if re.search(sign, text, re.MULTILINE):
             return form
     if name.endswith((".txt", ".in")):
         return "requirements"
@@ -101,7 +100,11 @@ def _drafted(form: Format, data: bytes, name: str, completer: Completer, machine
 
         return uv.read(data, name, machines)
     if form == "explicit":
+        from envagent.lock import explicit  # noqa: PLC0415  # as all that are not needed for locks of our own
+
         return explicit.read(data, name)
+    from envagent.lock import requirements  # noqa: PLC0415
+
     return requirements.read(data, name, machines, completer)
 
 
@@ -136,8 +139,12 @@ def _written_whole(lock: Lock, form: Format) -> bytes:
 
 def _written_target(label: str, environment: Environment, target: Target, form: Format) -> bytes:
     if form == "explicit":
+        from envagent.lock import explicit  # noqa: PLC0415
+
         return explicit.write(target)
     if form == "requirements":
+        from envagent.lock import requirements  # noqa: PLC0415
+
         return requirements.write(target)
     from envagent.lock import pylock  # noqa: PLC0415  # packaging.pylock
 
