@@ -2,7 +2,9 @@
 
 Only environments below the data directory go, the ones that `materialize` named itself: the same lock makes them
 again. One that a command runs in is held (activation.py) and stays. Trees of environments stay; of the rest, the
-longest unused go first, whether trees or downloads, until both together are within the budget.
+longest unused go first, whether trees or downloads, until both together are within the budget. A wheel that was built
+here is no download: no server has it, and a lock may need it. It stays as long as an environment of it is known, and
+as long after its last use as an environment may go unused.
 """
 
 from __future__ import annotations
@@ -48,11 +50,12 @@ def collect(config: Config, *, now: float, unused_s: float, budget: int, dry_run
         environments = tuple(path for path in idle if _let_go(path, store, dry_run=dry_run))
         trees, wanted = gc.survey(store, now=now, without=environments)
     downloads = list(artifacts.held())
-    chosen = {one.key for one in gc.choose([*trees, *downloads], wanted, budget=budget)}
+    kept = _needed(artifacts.built(), downloads, wanted, before=now - unused_s)
+    chosen = {one.key for one in gc.choose([*trees, *downloads], wanted | kept, budget=budget)}
     if not dry_run:
         gc.collect(store, now=now, budget=_size(one for one in trees if one.key not in chosen))
         with held(store.root / "in-use"):  # whoever makes an environment reads downloads, too
-            artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen))
+            artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen), kept=kept)
         recall.prune(str(config.data))
     return Removed(
         environments,
@@ -60,6 +63,12 @@ def collect(config: Config, *, now: float, unused_s: float, budget: int, dry_run
         artifacts=sum(one.key in chosen for one in downloads),
         size=_size(one for one in [*trees, *downloads] if one.key in chosen),
     )
+
+
+def _needed(built: set[str], downloads: Iterable[Held], wanted: set[str], *, before: float) -> set[str]:
+    """Those of the wheels that were built here that a tree of an environment is of, or that were used lately."""
+    of_environments = {key.partition("-")[0] for key in wanted}
+    return {one.key for one in downloads if one.key in built and (one.key in of_environments or one.used >= before)}
 
 
 def _idle(references: References, folder: Path, *, before: float) -> list[Path]:

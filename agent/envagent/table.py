@@ -181,7 +181,8 @@ COMMANDS = (
         "gc:run",
         "remove what no environment needs",
         "First environments that were made without --prefix and not asked for in a while go, unless a command runs "
-        "in one. Then trees that no environment refers to, and downloads, the longest unused first.",
+        "in one. Then trees that no environment refers to, and downloads, the longest unused first. A wheel that was "
+        "built here stays as long as an environment has it, and as long as one may go unused.",
         (
             Argument("how much of these to keep, such as 20GB (default: nothing)", "--budget", "SIZE"),
             Argument("how long an environment may go unused (default 30d)", "--unused", "DURATION"),

@@ -3,6 +3,7 @@
     root/files/ab/<sha256>      verified, read-only, never touched again
     root/arriving/<sha256>      being written by whoever holds the flock on it; else left over, and gone on with
     root/unsure/<sha256>        not synced when the machine went down: hashed again before it is used
+    root/built/<sha256>         empty: the artifact was built here, and nobody else has it
     root/journal  root/boot     what is durable; the boot that `files` is of
 
 Invariant: what is under `files/` has the bytes that its name says, for it came there by one rename(2) after its
@@ -44,7 +45,7 @@ class Artifacts:
 
     def __init__(self, root: Path, *, boot_id: str | None = None) -> None:
         self.root = root.absolute()
-        for name in ("files", "arriving", "unsure"):
+        for name in ("files", "arriving", "unsure", "built"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.root / "journal")
         self._fresh: set[str] = set()
@@ -78,6 +79,10 @@ class Artifacts:
                 stat = path.stat()
                 yield Held(path.name, stat.st_size, stat.st_mtime)
 
+    def built(self) -> set[str]:
+        """The digests of what was built on this machine, so that no server can give it again."""
+        return set(os.listdir(self.root / "built"))  # noqa: PTH208  # names are all that is needed
+
     # --- adding ----------------------------------------------------------------------------------------
 
     def claim(self, sha256: str, size: int) -> Path | Arrival | None:
@@ -95,6 +100,10 @@ class Artifacts:
         """Give a file on the same disk its place; the caller has compared its bytes with the digest."""
         return self._admit(path, sha256)
 
+    def note_built(self, sha256: str) -> None:
+        """What arrives under that digest is built here. To be noted first: else it may be gone between."""
+        (self.root / "built" / sha256).touch()
+
     def has_verified(self, sha256: str) -> bool:
         """Whether this object had the bytes compared with the digest, since it was made or settled last."""
         return sha256 in self._fresh
@@ -109,20 +118,22 @@ class Artifacts:
 
     # --- removing --------------------------------------------------------------------------------------
 
-    def collect(self, *, budget: int = 0) -> Collected:
+    def collect(self, *, budget: int = 0, kept: set[str] | None = None) -> Collected:
         """Remove artifacts beyond `budget` bytes, and what dead downloads left (blocking).
 
-        The caller holds off whoever reads artifacts: the lock of the node store is for both.
+        `kept` stay in any case; without it, what was built here. The caller holds off whoever reads artifacts: the
+        lock of the node store is for both.
         """
-        chosen = self.evict(budget)
+        chosen = self.evict(budget, kept=kept)
         leftovers = self.sweep()
         return Collected(len(chosen), len(leftovers), sum(gone.size for gone in chosen) + sum(leftovers))
 
-    def evict(self, budget: int) -> list[Held]:
+    def evict(self, budget: int, *, kept: set[str] | None = None) -> list[Held]:
         """Remove artifacts beyond `budget` bytes, the longest unused first; which ones (blocking). As `collect`."""
-        chosen = choose(self.held(), set(), budget=budget)
+        chosen = choose(self.held(), self.built() if kept is None else kept, budget=budget)
         for gone in chosen:
             self._place(gone.key).unlink(missing_ok=True)
+            (self.root / "built" / gone.key).unlink(missing_ok=True)
         self._journal.keep({path.name for path in self._files()})
         return chosen
 

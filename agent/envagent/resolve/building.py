@@ -93,6 +93,7 @@ class Builder:
             notes.keep(self.folder, key, note)
             path = self.ask.artifacts.find(note["sha256"], note["size"])
         assert path is not None
+        self.ask.artifacts.touch(note["sha256"])
         said = metadata.inside(path, note["filename"])
         package = PythonPackage(
             kind="wheel", name=said.name, version=said.version, url="", index=index, built_from=origin, **note
@@ -163,6 +164,7 @@ async def _clone(checkout: Checkout, room: Path, environ: Mapping[str, str]) -> 
 async def _kept(wheel: bytes, artifacts: Artifacts) -> None:
     """Put the wheel among the artifacts; another process may do the same at the same time."""
     digest = hashlib.sha256(wheel).hexdigest()
+    artifacts.note_built(digest)
     while (place := artifacts.claim(digest, len(wheel))) is None:  # noqa: ASYNC110  # no event tells of it
         await asyncio.sleep(_POLL_S)
     if isinstance(place, Arrival):

@@ -172,6 +172,15 @@ def test_the_longest_unused_go_first(artifacts: Artifacts) -> None:
     assert artifacts.find(old.name, 4) == old
 
 
+def test_what_was_built_here_is_kept_unless_it_is_said_what_is(artifacts: Artifacts) -> None:
+    built, fetched = (used_at(add(artifacts, body), at) for body, at in ((b"aaaa", 1e8), (b"bbbb", 2e8)))
+    artifacts.note_built(built.name)
+    assert [gone.key for gone in artifacts.evict(0)] == [fetched.name]
+    assert artifacts.built() == {built.name}
+    assert [gone.key for gone in artifacts.evict(0, kept=set())] == [built.name]
+    assert artifacts.built() == set()
+
+
 def test_what_another_process_evicts_meanwhile_is_passed_over(artifacts: Artifacts, tmp_path: Path) -> None:
     for letter in "abc":
         arrived = tmp_path / letter

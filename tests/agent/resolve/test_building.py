@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from envagent.config import Config
 from envagent.errors import BuildFailed, Unresolvable
 from envagent.fetch.artifacts import Artifacts
+from envagent.garbage import collect
 from envagent.machine import platform
 from envagent.resolve.asked import Upgrade
+from envagent.store.references import References
 from fixtures.locking import lock, releases
 from fixtures.sources import BACKEND, committed, sdist
 from fixtures.wheels import make_wheel
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 HERE = platform(os.uname())
 ELSEWHERE = "win-64"
+DAY = 86_400
 
 
 @pytest.fixture
@@ -64,10 +68,27 @@ async def test_a_source_is_built_once(data: Path, index: FakeIndex, proxy: Local
     assert await lock(data, proxy.url, HERE, pypi=("alpha",)) == first
 
 
+async def test_gc_keeps_what_was_built_while_it_is_used_or_an_environment_has_it(
+    data: Path, index: FakeIndex, proxy: LocalProxy, tmp_path: Path
+) -> None:
+    index.add(sdist("alpha", "1.0"))
+    [alpha] = (await lock(data, proxy.url, HERE, pypi=("alpha",))).targets[0].python
+    config, artifacts = Config(data), Artifacts(data / "artifacts")
+    used = artifacts.locate(alpha.sha256).stat().st_mtime  # type: ignore[union-attr]
+    assert collect(config, now=used + DAY, unused_s=DAY, budget=0).artifacts == 1, "the sdist that it was built of"
+    assert artifacts.locate(alpha.sha256)
+    References(config.store).note_prefix(tmp_path, tmp_path, [f"{alpha.sha256}-python3.11-2"])
+    assert collect(config, now=used + 99 * DAY, unused_s=DAY, budget=0).artifacts == 0
+    assert artifacts.locate(alpha.sha256)
+    References(config.store).place(tmp_path).unlink()
+    assert collect(config, now=used + 99 * DAY, unused_s=DAY, budget=0).artifacts == 1
+    assert artifacts.locate(alpha.sha256) is None
+
+
 async def test_a_wheel_that_was_removed_is_built_again(data: Path, index: FakeIndex, proxy: LocalProxy) -> None:
     index.add(sdist("alpha", "1.0"))
     await lock(data, proxy.url, HERE, pypi=("alpha",))
-    Artifacts(data / "artifacts").collect()
+    Artifacts(data / "artifacts").collect(kept=set())
     environment = await lock(data, proxy.url, HERE, pypi=("alpha",))
     [alpha] = environment.targets[0].python
     assert Artifacts(data / "artifacts").find(alpha.sha256, alpha.size)
