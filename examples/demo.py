@@ -2,7 +2,8 @@
 environment made by py-rattler, an environment locked and made by the agent, and three nodes that share what they get.
 
 For each client: cold (nothing cached), warm (the proxy has it), and cut off (the proxy restarted with an upstream
-that does not exist). Clients start without caches of their own each time. Prints where every file came from.
+that does not exist). Clients start without caches of their own each time. Prints where every file came from. Where
+PyPI cannot be reached it says so, and shows what goes without: the Conda part.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from uv import find_uv_bin
 PROJECT = "datasette"  # a real web application with some twenty-five dependencies
 NOWHERE = "http://127.0.0.1:9/simple/"  # the discard port: nobody listens
 CLIENTS = ("uv", "pip")
+WITHOUT_PYPI = """PyPI cannot be reached from here: the installs by uv and pip, the agent and the swarm are left out.
+If this machine has a mirror of it, name that: ENVPROXY_PYPI_UPSTREAMS_PYPI_URL=https://mirror.example.org/simple/
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def install(client: str, base: str, target: Path) -> None:
                 "--disable-pip-version-check", "--target", str(target), "--index-url", index, PROJECT],
     }  # fmt: skip
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    subprocess.run(commands[client], check=True, env=clean)
+    if subprocess.run(commands[client], check=False, env=clean).returncode:
+        raise SystemExit(f"{client} could not install {PROJECT}; its message is above")
 
 
 def measured(client: str, phase: str, base: str, room: Path) -> Row:
@@ -114,17 +119,19 @@ def run(room: Path) -> list[Row]:
     return rows
 
 
-async def conda(room: Path, console: Console) -> tuple[list[Row], list[Step]]:
+async def conda(room: Path, console: Console, *, with_pypi: bool) -> tuple[list[Row], list[Step]]:
     """Environments on three machines that know nothing of each other: proxy cold, warm, and cut off.
 
-    Then one by the agent, with a package of PyPI in it.
+    Then one by the agent, with a package of PyPI in it, if there is a PyPI.
     """
     with proxy(room / "data-forge") as base:
         if await is_reachable(base, CONDA_FORGE, room / "probe"):
-            return await conda_rows(room, CONDA_FORGE), await mixed(room, CONDA_FORGE)
+            rows = await conda_rows(room, CONDA_FORGE)
+            return rows, await mixed(room, CONDA_FORGE) if with_pypi else []
     console.print("conda-forge cannot be reached from here: a channel of real packages on this machine stands in.")
     async with stand_in() as channel:
-        rows, found = await conda_rows(room, channel), await mixed(room, channel)
+        rows = await conda_rows(room, channel)
+        found = await mixed(room, channel) if with_pypi else []
     await asyncio.sleep(0.2)  # py-rattler's runtime closes down; an interpreter that ends under it can crash
     return rows, found
 
@@ -154,9 +161,6 @@ async def mixed(room: Path, channel: Channel) -> list[Step]:
 async def swarm(room: Path, console: Console) -> None:
     """Nodes that want the same files at once, behind a proxy that has none of them."""
     with proxy(room / "data-swarm", **SETTINGS) as base:
-        if not await can_reach_pypi(base):
-            console.print("PyPI cannot be reached from here: there is nothing that the nodes could share.")
-            return
         shares = await together(room, base)
     count, ratio = len(shares), origin_ratio(shares)
     show_shares(f"{' and '.join(WANTED)} on {count} nodes at once, through the swarm", shares, console)
@@ -196,20 +200,31 @@ def show_shares(title: str, shares: list[Share], console: Console) -> None:
     console.print(table)
 
 
-def main(room: Path) -> None:
-    """All of it."""
-    console = Console()
-    show(f"{PROJECT} and its dependencies, through envproxy", run(room), console)
-    rows, both = asyncio.run(conda(room, console))
-    show("a Conda environment, through envproxy", rows, console)
+def project(room: Path) -> list[Step]:
+    """The project's environment, by the agent."""
     with proxy(room / "data-agent") as base:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        found = list(steps(room / "project", base, PROJECT, "--python", python))
-    show_steps(f"{PROJECT}, by the agent", found, console)
+        return list(steps(room / "project", base, PROJECT, "--python", python))
+
+
+def main(room: Path) -> None:
+    """All of it, or what goes without PyPI."""
+    console = Console()
+    with proxy(room / "data-probe") as base:
+        has_pypi = asyncio.run(can_reach_pypi(base))
+    if has_pypi:
+        show(f"{PROJECT} and its dependencies, through envproxy", run(room), console)
+    else:
+        console.print(WITHOUT_PYPI)
+    rows, both = asyncio.run(conda(room, console, with_pypi=has_pypi))
+    show("a Conda environment, through envproxy", rows, console)
+    if has_pypi:
+        show_steps(f"{PROJECT}, by the agent", project(room), console)
     if both:
         show_steps("Conda and PyPI in one prefix, by the agent", both, console)
     console.print("Warm installs fetched nothing from upstream; the cut-off ones ran with no upstream at all.")
-    asyncio.run(swarm(room, console))
+    if has_pypi:
+        asyncio.run(swarm(room, console))
 
 
 if __name__ == "__main__":
