@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -127,6 +127,12 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], *, file: str |
     for name, value in _document(path, must_exist=bool(told)).items():
         written.setdefault(name, _Written(value, f"{path}: {name}", environ))
     return Config(**{"data": Path(data_directory(environ)), **_settings(written)})
+
+
+def changed(config: Config, settings: Mapping[str, object], *, where: str) -> Config:
+    """The configuration with these values for some settings, that stand in `where`. Raises ConfigRefused."""
+    written = {name: _Written(value, f"{where}: {name}", {}) for name, value in settings.items()}
+    return replace(config, **_settings(written))
 
 
 def _settings(written: Mapping[str, _Written]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ as its bytes: both sides take the same digest of it, whatever happens to the fil
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from envagent.app import Made, Order
+from envagent.config import changed
+from envagent.errors import UsageError
 from envagent.materialize.progress import Stage
 
 if TYPE_CHECKING:
@@ -130,17 +131,19 @@ def asked_for(order: Order, config: Config) -> Asked:
 
 
 def order_of(asked: Asked) -> Order:
-    """What the daemon's app is asked."""
+    """What the daemon's app is asked. Raises UsageError."""
+    if asked.prefix and not asked.prefix.startswith("/"):
+        raise UsageError(f"the order: prefix {asked.prefix!r} is no absolute path", hint="the daemon is elsewhere")
     return Order(asked.lock, asked.name, env=asked.env, target=asked.target, prefix=asked.prefix)
 
 
 def configured(asked: Asked, own: Config) -> Config:
-    """The daemon's own configuration, with what the command says of this order."""
-    return dataclasses.replace(
-        own,
-        proxy=asked.proxy or own.proxy,
-        proxy_fallback=asked.proxy_fallback and own.proxy_fallback,
-        link_mode=asked.link_mode,
-        bytecode=asked.bytecode,
-        early=asked.early,
-    )
+    """The daemon's own configuration, with what the command says of this order. Raises ConfigRefused."""
+    said = {
+        "proxy": asked.proxy or own.proxy,
+        "proxy-fallback": asked.proxy_fallback and own.proxy_fallback,
+        "link-mode": asked.link_mode,
+        "bytecode": asked.bytecode,
+        "early": asked.early,
+    }
+    return changed(own, said, where="the order")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 from contextlib import contextmanager
 from time import perf_counter
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 _MAX_ORDER_BYTES = 128 << 20  # a lock of 64 MiB in Base64
 _LINES = "application/x-ndjson"
+
+_log = logging.getLogger(__name__)
 
 
 class _Teller(Report):
@@ -194,13 +197,16 @@ class Daemon:
             self._running.remove(name)
 
     def _made_or_refused(self, asked: Asked, tell: Callable[[Event], object]) -> Ready | Refused:
-        order = order_of(asked)
         try:
+            order = order_of(asked)
             return Ready(self._recalled(order, asked.link_mode) or self._app(asked, tell).materialize(order))
         except EnvagentError as error:
             return Refused(error.message, error.hint, error.exit_code)
         except OSError as error:
             return Refused(str(error), "", 1)
+        except Exception as error:  # noqa: BLE001  # a fault of ours: who waits for an end must hear of one
+            _log.exception("the order of %s failed", asked.prefix or asked.name)
+            return Refused(f"the daemon failed: {type(error).__name__}: {error}", "its stderr has more of it", 1)
 
     def _recalled(self, order: Order, link_mode: str) -> Made | None:
         answer = answered(order.question(link_mode, self._python), str(self._config.data))

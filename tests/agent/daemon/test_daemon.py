@@ -14,8 +14,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
-from fixtures.agent import Agent, lock_document, write_lock
+from envagent.app import App
+from envagent.config import Config
+from envagent.daemon.server import Daemon
+from fixtures.agent import PYTHON, Agent, lock_document, write_lock
 from fixtures.faults import Gate
 from fixtures.patience import until
 from fixtures.upstream import FakeIndex
@@ -128,6 +132,41 @@ async def test_an_order_that_cannot_be_read_is_refused(agent: Agent, socket: Pat
         [event] = await events_of(answer)
     assert answer.status == 400
     assert (event["event"], event["exit_code"]) == ("refused", 2)
+
+
+async def test_an_order_that_cannot_be_is_refused_with_what_is_wrong(agent: Agent, lock: Path, socket: Path) -> None:
+    document = base64.b64encode(lock.read_bytes()).decode()
+    wrong = {"proxy": "proxy:8417", "link_mode": "symlink", "prefix": "env"}
+    async with serving(agent), client(socket) as session:
+        refused = []
+        for key, value in wrong.items():
+            async with session.post("/materialize", json={"lock": document, key: value}) as answer:
+                [event] = await events_of(answer)
+                refused.append((event["exit_code"], event["message"]))
+    assert refused == [
+        (2, "the order: proxy must be the origin of an envproxy"),
+        (2, "the order: link-mode cannot be 'symlink'"),
+        (2, "the order: prefix 'env' is no absolute path"),
+    ]
+
+
+async def test_a_fault_of_the_daemon_itself_ends_the_order_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def surprised(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(App, "materialize", surprised)
+    daemon = Daemon(Config(tmp_path), {}, clock=lambda: 0.0, python=PYTHON, upkeep=list)
+    async with TestClient(TestServer(daemon.application())) as session:
+        async with session.post("/materialize", json={"lock": ""}) as answer:
+            [event] = [json.loads(line) async for line in answer.content]
+        async with session.get("/status") as answer:
+            status = await answer.json()
+    assert (event["event"], event["exit_code"]) == ("refused", 1)
+    assert event["message"] == "the daemon failed: RuntimeError: nobody thought of this"
+    assert (status["refused"], status["running"]) == (1, [])
+    assert "Traceback" in caplog.text
 
 
 async def test_whoever_watches_sees_the_events_of_all_until_the_daemon_ends(
