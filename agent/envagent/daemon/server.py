@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Package
     from envagent.materialize.progress import Progress
 
+ORDERS_AT_ONCE = 8  # the others wait
 _MAX_ORDER_BYTES = 128 << 20  # a lock of 64 MiB in Base64
 _LINES = "application/x-ndjson"
 
@@ -104,11 +106,14 @@ class Daemon:
         self._running: list[str] = []
         self._made = 0
         self._refused = 0
+        # Of their own: an order may wait for the node in this process, whose disk work needs the loop's threads.
+        self._threads = ThreadPoolExecutor(ORDERS_AT_ONCE, thread_name_prefix="order")
 
     def application(self) -> web.Application:
         """What is served."""
         app = self.watching()
         app.router.add_post("/materialize", self._materialize)
+        app.on_cleanup.append(self._finish)
         return app
 
     def watching(self) -> web.Application:
@@ -168,6 +173,10 @@ class Daemon:
         for listener in self._listeners:
             listener.put_nowait(None)
 
+    async def _finish(self, _: web.Application) -> None:
+        """Wait for the orders that are begun, and begin no other."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+
     # --- work -------------------------------------------------------------------------------------------
 
     async def _perform(self, asked: Asked, events: asyncio.Queue[Event]) -> None:
@@ -178,8 +187,8 @@ class Daemon:
 
         loop = asyncio.get_running_loop()
         with self._counted(asked):
-            end = await asyncio.to_thread(
-                self._made_or_refused, asked, lambda event: loop.call_soon_threadsafe(tell, event)
+            end = await loop.run_in_executor(
+                self._threads, self._made_or_refused, asked, lambda event: loop.call_soon_threadsafe(tell, event)
             )
         if isinstance(end, Ready):
             self._made += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
 import stat
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from envagent.app import App
 from envagent.config import Config
 from envagent.daemon.server import Daemon
+from envagent.machine import platform
+from envagent.store.flock import acquire
 from fixtures.agent import PYTHON, Agent, lock_document, write_lock
 from fixtures.faults import Gate
 from fixtures.patience import until
@@ -27,6 +30,13 @@ from fixtures.wheels import make_wheel
 
 ALPHA = make_wheel("alpha", "1.0", payload_size=10_000)
 BETA = make_wheel("beta", "1.0")
+
+EMPTY = {
+    "request": {},
+    "targets": [
+        {"platform": platform(os.uname()), "interpreter": {"kind": "system", "version": PYTHON}, "packages": []}
+    ],
+}
 
 
 @pytest.fixture
@@ -167,6 +177,34 @@ async def test_a_fault_of_the_daemon_itself_ends_the_order_and_nothing_else(
     assert event["message"] == "the daemon failed: RuntimeError: nobody thought of this"
     assert (status["refused"], status["running"]) == (1, [])
     assert "Traceback" in caplog.text
+
+
+async def test_orders_that_wait_leave_threads_to_the_rest_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "not-ours").mkdir()
+    (tmp_path / "not-ours" / "file").touch()
+    daemon = Daemon(Config(tmp_path), {}, clock=lambda: 0.0, python=PYTHON, upkeep=list)
+    document = base64.b64encode(json.dumps({"envmesh-lock": 1, "environments": {"default": EMPTY}}).encode()).decode()
+
+    async def ordered(session: TestClient) -> str:
+        body = {"lock": document, "prefix": f"{tmp_path}/not-ours"}
+        async with session.post("/materialize", json=body) as answer:
+            return json.loads((await answer.read()).splitlines()[-1])["event"]
+
+    async with TestClient(TestServer(daemon.application())) as session:
+        blocker = await asyncio.to_thread(acquire, tmp_path / "store" / "in-use")
+        assert blocker
+        orders = asyncio.gather(*(ordered(session) for _ in range(40)))
+        running: list[str] = []
+        while len(running) < 40:
+            async with session.get("/status") as answer:
+                running = (await answer.json())["running"]
+        try:
+            async with asyncio.timeout(60):
+                assert await asyncio.to_thread(str) == ""
+        finally:
+            blocker.release()
+        assert await orders == ["refused"] * 40
 
 
 async def test_whoever_watches_sees_the_events_of_all_until_the_daemon_ends(
