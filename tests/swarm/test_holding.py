@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,3 +107,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     again = opened(tmp_path)
     assert again.verified == 0b010
     assert again.read(4, 8) == b"bbbb"
+
+
+def test_readers_do_not_wait_for_what_is_being_hashed(tmp_path: Path) -> None:
+    hashing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Holding):
+        def read(self, start: int, stop: int) -> bytes:
+            hashing.set()
+            go_on.wait()
+            return super().read(start, stop)
+
+    holding = Slow(tmp_path, WHOLE, LAYOUT, "boot-1")
+    adding = threading.Thread(target=holding.add, args=(0, *piece(0)))
+    adding.start()
+    hashing.wait()
+    with ThreadPoolExecutor(1) as reader:
+        duplicated = reader.submit(holding.duplicate)
+        try:
+            fd = duplicated.result(timeout=60)
+        finally:
+            go_on.set()
+    adding.join()
+    assert fd is not None
+    os.close(fd)
+    assert holding.leading == 4

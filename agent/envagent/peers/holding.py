@@ -38,7 +38,8 @@ class Holding:
         self._place.mkdir(parents=True, exist_ok=True)
         self._bytes = os.open(self._place / "bytes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._marks = os.open(self._place / "marks", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._growing = threading.Lock()
+        self._growing = threading.Lock()  # held as long as it takes to hash
+        self._closing = threading.Lock()  # held for a moment
         self._whole = hashlib.sha256()
         self._grown = 0
         self._verified = self._resume(_HEAD.pack(layout.size, layout.piece_bytes, boot.encode()))
@@ -80,7 +81,7 @@ class Holding:
 
     def duplicate(self) -> int | None:
         """A descriptor of the bytes, the caller's to close; None after `close`."""
-        with self._growing:
+        with self._closing:
             return None if self._bytes < 0 else os.dup(self._bytes)
 
     def finish(self) -> Path | None:
@@ -98,7 +99,7 @@ class Holding:
 
     def close(self) -> None:
         """Let go; what is verified stays for the next time."""
-        with self._growing:
+        with self._growing, self._closing:
             for fd in (self._bytes, self._marks):
                 if fd >= 0:
                     os.close(fd)
