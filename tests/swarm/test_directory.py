@@ -318,15 +318,60 @@ async def test_two_accusers_ban_a_node_from_an_artifact_for_a_while(town: Town):
     before = asked(await town.ask("c", count=1))
     await town.accuse("b", "liar")
     during = asked(await town.ask("c", count=1))
-    for _ in range(int(RULES.ban_s / 10)):
-        town.clock.advance(10)
-        await town.beat("liar", whole())
-        await town.beat("c")
+    await pass_a_ban(town, "liar", "c")
 
     assert list(before.values()) == [["liar"]]
     assert during == {}
     assert list(asked(await town.ask("c", count=1)).values()) == [["liar"]]
     assert town.reports.bans == ["liar"]
+
+
+async def test_a_ban_uses_up_the_accusations_that_led_to_it(town: Town):
+    for name in ("liar", "a", "b", "c"):
+        await town.join(name)
+    await town.beat("liar", whole())
+    await town.accuse("a", "liar")
+    await town.accuse("b", "liar")
+    await pass_a_ban(town, "liar", "a", "b", "c")
+
+    await town.accuse("a", "liar")
+
+    assert list(asked(await town.ask("c", count=1)).values()) == [["liar"]]
+    assert town.reports.bans == ["liar"]
+
+
+async def test_accusations_further_apart_than_a_ban_lasts_do_not_add_up(town: Town):
+    for name in ("liar", "a", "b", "c"):
+        await town.join(name)
+    await town.beat("liar", whole())
+    await town.accuse("a", "liar")
+    await pass_a_ban(town, "liar", "a", "b", "c")
+
+    await town.accuse("b", "liar")
+
+    assert list(asked(await town.ask("c", count=1)).values()) == [["liar"]]
+
+
+async def test_what_was_said_of_a_name_does_not_hang_on_who_has_it_later(town: Town):
+    for name in ("a", "b", "c"):
+        await town.join(name)
+    await town.beat("c", whole())
+    await town.accuse("a", "newcomer")
+    await town.join("newcomer")
+    await town.beat("newcomer", whole())
+
+    await town.accuse("b", "newcomer")
+
+    assert town.reports.bans == []
+
+
+async def pass_a_ban(town: Town, holder: str, *others: str) -> None:
+    """Let a ban's time go by in which all of them live, and one holds everything."""
+    for _ in range(int(RULES.ban_s / 10)):
+        town.clock.advance(10)
+        await town.beat(holder, whole())
+        for name in others:
+            await town.beat(name)
 
 
 async def test_who_is_not_known_accuses_nobody(town: Town):

@@ -102,7 +102,10 @@ class Directory(Protocol):
         """
 
     async def report(self, node: str, epoch: int, faults: Sequence[tuple[Key, Fault]], *, tenant: str) -> None:
-        """Peers failed, says a node. Who sends wrong bytes is banned from an artifact as `Rules.accusers` says."""
+        """Peers failed, says a node. Who sends wrong bytes is banned from an artifact as `bans.py` says.
+
+        What is said of a peer that is not known says nothing of who has that name later.
+        """
 
     async def touch(self, key: Key, node: str, piece: int, *, keep: bool) -> bool:
         """Whether the node has a live lease of the piece; it is renewed with `keep`, else it ends now."""

@@ -117,7 +117,9 @@ class LocalDirectory:
         for key, fault in faults:
             self._reporter.faulted(fault.wrong)
             swarm = self._swarms.get(key)
-            if fault.wrong == "bad_hash" and swarm is not None and swarm.accuse(fault.peer, node, self._clock()):
+            if fault.wrong != "bad_hash" or swarm is None or fault.peer not in self._members:
+                continue
+            if swarm.bans.accuse(fault.peer, node, self._clock()):
                 self._reporter.banned(fault.peer, key.sha256)
                 self._ring(key.sha256)
 

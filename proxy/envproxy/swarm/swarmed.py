@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import nsmallest
 from random import Random
 from typing import Final
 
+from .bans import Bans
 from .bitmap import ALL, pieces
 from .crowd import Crowd
 from .directory import Assignment, Node, Offered, Rules
@@ -54,19 +55,12 @@ class Decision:
     expired: int
 
 
-@dataclass(slots=True)
-class Ban:
-    """Who says that a node sends wrong bytes, and until when it is banned for it (0: it is not)."""
-
-    accusers: set[str] = field(default_factory=set)
-    until: float = 0.0
-
-
 class Swarmed:
     """See the module. `nodes` are the live ones by name, `load` says how busy one of them is."""
 
     def __init__(self, rules: Rules, random: Random, nodes: dict[str, Node], load: Callable[[str], float]) -> None:
         self.leases = Leases()
+        self.bans = Bans(rules.accusers, rules.ban_s)
         self._rules = rules
         self._random = random
         self._nodes = nodes
@@ -74,7 +68,6 @@ class Swarmed:
         self._concerned: set[str] = set()  # nodes that hold some of it, or want it
         self._zones: dict[str, Crowd] = {}
         self._holders = Counter[int]()  # of each piece, for those who do not have all
-        self._bans: dict[str, Ban] = {}
         self._serials: dict[str, int] = {}  # of the latest wish of each node
         self._sent = 0  # what was leased before
 
@@ -120,22 +113,13 @@ class Swarmed:
         self._concerned.discard(node.name)
         self._serials.pop(node.name, None)
 
-    def accuse(self, peer: str, accuser: str, now: float) -> bool:
-        """A node says that another sends wrong bytes; whether that one is banned now and was not before."""
-        ban = self._bans.setdefault(peer, Ban())
-        ban.accusers.add(accuser)
-        if len(ban.accusers) < self._rules.accusers or ban.until > now:
-            return False
-        ban.until = now + self._rules.ban_s
-        return True
-
     def decide(self, wish: Wish, now: float) -> Decision:
         """What the node is to do next, having and moving what it says."""
         node = wish.node
         self.hold(node, ALL if wish.held == wish.everything else wish.held)
         expired = self.leases.expire(now)
         self.leases.settle(node.name, wish.moving & ~wish.held, now + self._rules.lease_s)
-        shunned = wish.avoid | self._banned(now)
+        shunned = wish.avoid | self.bans.at(now)
         near, far = self._within_reach(node.zone, shunned)
         missing = wish.everything & wish.hashed & ~(wish.held | wish.moving)
         leases = self._lease(wish, missing & ~(near | far), now) if wish.may_lease else []
@@ -202,9 +186,6 @@ class Swarmed:
             else:
                 far |= union
         return near, far
-
-    def _banned(self, now: float) -> frozenset[str]:
-        return frozenset(name for name, ban in self._bans.items() if ban.until > now)
 
     def _count(self, bitmap: int, change: int) -> None:
         if bitmap != ALL:
