@@ -147,6 +147,21 @@ async def test_a_server_that_refuses_head_leaves_the_length_open(ask: Ask, upstr
     assert (await ask(path_of(LARGE), method="HEAD")).status == 503
 
 
+async def test_head_of_what_was_evicted_says_what_head_of_a_cold_file_says_and_fetches_nothing(
+    ask: Ask, proxy: LocalProxy, upstream: FakeIndex
+) -> None:
+    await prepare(proxy, ask, LARGE, warm=True)
+    assert (await ask(path_of(LARGE))).cache == "hit"
+    await asyncio.to_thread(proxy.parts.store.delete, LARGE.sha256)
+    said = await talk(proxy.url, f"HEAD {path_of(LARGE)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert f"Content-Length: {len(LARGE.data)}".encode() in head
+    assert b"X-Envmesh-Cache: miss" in head
+    assert body == b""
+    assert upstream.count("GET", "/files/*") == 1
+
+
 # The last bytes.
 
 

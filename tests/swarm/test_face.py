@@ -15,7 +15,8 @@ from aiohttp import ClientSession
 from envproxy.swarm.messages import Fault, Holding
 from envproxy.swarm.tickets import admits
 from fixtures.faults import Delay, Gate
-from fixtures.swarm import Agent, Refused, digest
+from fixtures.swarm import SECRET, Agent, Refused, digest
+from fixtures.wire import talk
 
 if TYPE_CHECKING:
     from fixtures.clock import FakeClock
@@ -83,6 +84,27 @@ async def test_the_first_pieces_are_given_while_the_proxy_still_downloads_the_la
     assert given.leases == [0]
     assert given.hashes.hex() == digest(first)
     assert first == LARGE[: 4 * MIB]
+
+
+async def test_head_of_a_piece_that_arrives_is_answered_without_its_bytes(
+    upstream: FakeFiles, proxy: LocalProxy, come
+):
+    sha256 = upstream.put("large.bin", LARGE)
+    head_goes, rest = asyncio.Event(), asyncio.Event()
+    upstream.fail("/files/large.bin", Delay(head_goes), times=1)
+    upstream.fail("/files/large.bin", Gate(5 * MIB, rest))
+    head_goes.set()
+    agent = await come("node-1")
+    await agent.obtain(sha256, "/files/demo/large.bin")
+
+    path = f"/swarm/v1/artifacts/{sha256}/pieces/0"
+    lines = f"HEAD {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {SECRET}", "Connection: close", "", ""
+    head, _, body = (await talk(proxy.url, "\r\n".join(lines).encode())).partition(b"\r\n\r\n")
+    rest.set()
+
+    assert head.startswith(b"HTTP/1.1 200")
+    assert f"Content-Length: {4 * MIB}".encode() in head
+    assert body == b""
 
 
 async def test_who_comes_second_is_told_to_ask_the_first(upstream: FakeFiles, come):

@@ -181,8 +181,6 @@ class CondaRoutes:
         self, request: web.Request, download: Download, what: Representation, kind: str
     ) -> web.StreamResponse:
         """From upstream; a HEAD is answered when upstream is, for no index tells the length of a shard."""
-        if request.method == "HEAD":
-            return describe(request, _missed(what), total=await download.opened())
         response = await send_download(request, download, _missed(what))
         self._count(kind, "miss", "upstream", response.content_length or 0)
         return response

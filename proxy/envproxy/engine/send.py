@@ -83,6 +83,8 @@ class Arriving(Protocol):
 async def send_download(request: web.Request, download: Arriving, what: Representation) -> web.StreamResponse:
     """Send an artifact that is still arriving. Raises `EnvproxyError`, possibly after some bytes were sent."""
     total = await download.opened()
+    if request.method == "HEAD":
+        return describe(request, what, total=total)
     answer = _head(request, what, total=total)
     if isinstance(answer, web.Response):
         return answer
@@ -102,6 +104,8 @@ async def send_unverified(
 ) -> web.StreamResponse:
     """Send bytes `within` [start, stop) as they come, to who can verify them. Raises as `send_download`."""
     first, last = within
+    if request.method == "HEAD":
+        return describe(request, what, total=last - first)
     answer = _head(request, what, total=last - first)
     if isinstance(answer, web.Response):
         return answer
@@ -116,7 +120,7 @@ async def send_unverified(
 
 
 def describe(request: web.Request, what: Representation, *, total: int | None) -> web.StreamResponse:
-    """The answer to HEAD for an artifact of `total` bytes (None: not known) that is neither here nor on its way."""
+    """The answer to HEAD for an artifact of `total` bytes (None: not known) that is not here yet."""
     answer = _head(request, what, total=total)
     return answer if isinstance(answer, web.Response) else answer[0]
 

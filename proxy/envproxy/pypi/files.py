@@ -129,10 +129,9 @@ class Files:
         size = file.size if file.size is not None else await _length(_upstream_of(listed.source, file), file.url)
         return Remote(size, sha256)
 
-    async def reopen(self, index: Index, wanted: Wanted) -> Stored | Arriving:
-        """The file again, after the store turned out not to have it any more."""
+    def forget_file(self, index: Index, wanted: Wanted) -> None:
+        """The store turned out not to have the file any more."""
         self._rows.drop((index.name, wanted))
-        return await self._fetch(index, wanted)
 
     async def sidecar(self, index: Index, wanted: Wanted) -> Stored | Made:
         """The metadata of a wheel, stored or just made. Raises as `open`."""

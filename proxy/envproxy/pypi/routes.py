@@ -20,7 +20,7 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.freshness import CAP_S, wants_revalidation
 from envproxy.engine.prebuilt import Prebuilt, render_head, suits
 from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_bytes, send_download
-from envproxy.errors import ClientError, NoSuchThing, PolicyRefused
+from envproxy.errors import ClientError, NoSuchThing, PolicyRefused, UpstreamError
 from envproxy.metrics import Metrics
 from envproxy.middleware import CACHE_HEADER
 from envproxy.problems import of_error
@@ -142,18 +142,20 @@ class PypiRoutes:
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One file, from the store or while it arrives."""
         index, wanted = self._index(request), self._wanted(request)
-        is_head = request.method == "HEAD"
-        found = await (self._files.look(index, wanted) if is_head else self._files.open(index, wanted))
-        if isinstance(found, Remote):
-            return describe(request, self._representation(found.sha256, "miss"), total=found.size)
-        if isinstance(found, Stored):
+        find = self._files.look if request.method == "HEAD" else self._files.open
+        for _ in range(2):
+            found = await find(index, wanted)
+            if isinstance(found, Remote):
+                return describe(request, self._representation(found.sha256, "miss"), total=found.size)
+            if isinstance(found, Arriving):
+                return await self._send_arriving(request, found)
             try:
                 return await self._send_stored(request, found.sha256, "artifact")
-            except FileNotFoundError:
-                found = await self._files.reopen(index, wanted)
-        if isinstance(found, Stored):
-            return await self._send_stored(request, found.sha256, "artifact")
-        return await self._send_arriving(request, found)
+            except FileNotFoundError:  # evicted since it was looked up
+                self._files.forget_file(index, wanted)
+        raise UpstreamError(
+            f"{wanted.filename} is evicted as fast as it comes", cause="bad_body", hint="raise store.limit"
+        )
 
     async def metadata(self, request: web.Request) -> web.StreamResponse:
         """The core metadata of one wheel (PEP 658)."""
