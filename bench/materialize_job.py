@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
-from envagent.materialize.interpreter import describe
+from envagent.materialize.interpreters import Interpreters
 from envagent.materialize.plan import Plan, WheelFile
 from envagent.materialize.prefix import materialize
 from envagent.store.node import NodeStore
@@ -30,7 +31,7 @@ def main() -> None:
     wheels = tuple(
         WheelFile(Path(path), digest, Path(path).name) for path, digest in json.loads(args.plan.read_text())
     )
-    plan = Plan(wheels, describe(Path(sys.executable)))
+    plan = Plan(wheels, Interpreters(args.store.with_name("pythons")).describe(Path(sys.executable)))
     began = time.perf_counter()
     materialize(
         plan,
@@ -45,3 +46,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # as the command ends
