@@ -25,7 +25,8 @@ from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Target
 from envagent.materialize import planning
 from envagent.materialize.overlap import Clobber
-from envagent.materialize.prefix import Prefix, existing, materialize, name_in_journal
+from envagent.materialize.prefix import Prefix, existing, materialize
+from envagent.materialize.standing import name_in_journal
 from envagent.recall import Answer, Question
 from envagent.settling import settle_behind
 from envagent.store.flock import held

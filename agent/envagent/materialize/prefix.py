@@ -8,8 +8,6 @@ nothing that the next run does not sweep.
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 from envagent import disk
 from envagent.errors import PrefixRefused, TreeDamaged
-from envagent.materialize import overlay, venv
+from envagent.materialize import overlay, standing, venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.layout import lacks_bytecode
 from envagent.materialize.progress import silent
-from envagent.materialize.ready import FOLDER, read_ready
+from envagent.materialize.ready import FOLDER
 from envagent.materialize.trees import obtain_trees
 from envagent.store.flock import acquire, held
 from envagent.store.references import References
@@ -84,13 +82,13 @@ def materialize(
     """
     place = _checked(prefix)
     with disk.errors_in_words():
-        if found := _existing(plan, store, place):
-            return found
+        if ready := standing.find(plan, store, place):
+            return _prefix(place, ready, is_new=False)
         plan.check()
         place.parent.mkdir(parents=True, exist_ok=True)
-        with held(_lock_of(store, place)):
-            if found := _existing(plan, store, place):
-                return found
+        with held(standing.lock_of(store, place)):
+            if ready := standing.find_alone(plan, store, place):
+                return _prefix(place, ready, is_new=False)
             with store.in_use() as work:
                 trees = obtain_trees(plan, store, work, report, cores=cores, prove=proof == "now")
                 unproven = store.fresh if proof == "later" else frozenset()
@@ -108,13 +106,10 @@ def existing(plan: Plan, store: NodeStore, prefix: Path) -> Prefix | None:
 
     Raises PrefixRefused where something else is, or nothing can be.
     """
+    place = _checked(prefix)
     with disk.errors_in_words():
-        return _existing(plan, store, _checked(prefix))
-
-
-def name_in_journal(prefix: Path, identity: str) -> str:
-    """What the journal calls a prefix that is known to be on the disk."""
-    return f"prefix-{hashlib.sha256(str(prefix).encode()).hexdigest()[:32]}-{identity}"
+        ready = standing.find(plan, store, place)
+    return _prefix(place, ready, is_new=False) if ready else None
 
 
 def _checked(prefix: Path) -> Path:
@@ -122,62 +117,6 @@ def _checked(prefix: Path) -> Path:
     if problem := venv.fault_of_path(place):
         raise PrefixRefused(f"no environment can be made at {place}: {problem}", hint="choose another path")
     return place
-
-
-def _existing(plan: Plan, store: NodeStore, place: Path) -> Prefix | None:
-    """The environment, where it is there already and right. Raises PrefixRefused where something else is."""
-    ready = read_ready(place)
-    if ready is None:
-        if place.is_symlink() or (place.exists() and not _is_empty_directory(place)):
-            raise PrefixRefused(
-                f"{place} exists and is not an environment made by envagent", hint="remove it or choose another path"
-            )
-        return None
-    if ready.identity != plan.identity:
-        raise PrefixRefused(
-            f"{place} holds another environment ({ready.identity[:12]}, not {plan.identity[:12]})",
-            hint="environments are never changed: remove it or choose another path",
-        )
-    if ready.layered and not _is_laid(store, place, ready):
-        return None
-    if ready.boot != store.boot_id and not _survived(store, place, plan.identity):
-        return None
-    return _prefix(place, ready, is_new=False)
-
-
-def _is_laid(store: NodeStore, place: Path, ready: Ready) -> bool:
-    """Whether the trees lie under a prefix that has only its own files; one whose trees are gone is removed."""
-    with held(store.root / "locks" / f"mount-{_name_of(place)}"):
-        if overlay.is_mounted(place):
-            return True
-        if all(store.find(part.key) for part in ready.parts + ready.bytecode):
-            overlay.mount(place, store, ready)
-            return True
-        _remove(place)
-        return False
-
-
-def _survived(store: NodeStore, place: Path, identity: str) -> bool:
-    """Whether a prefix of before the last boot is whole; one that is not is moved out of the way."""
-    from envagent.materialize.verify import verify  # noqa: PLC0415  # once per boot
-
-    name = name_in_journal(place, identity)
-    if name in store.journal.names():
-        return True
-    if not verify(place):
-        store.journal.note([name])
-        return True
-    if overlay.is_mounted(place):
-        overlay.unmount(place)
-    _remove(place)
-    return False
-
-
-def _remove(place: Path) -> None:
-    """Move it out of the way, at once, and then unlink it."""
-    broken = place.with_name(_draft_name(place))
-    place.rename(broken)
-    shutil.rmtree(broken)
 
 
 @dataclass
@@ -252,7 +191,7 @@ def _leave_behind(parts: _Parts, store: NodeStore, place: Path, unproven: frozen
         plan=parts.plan,
         prove=unproven,
         compile=tuple(parts.plan.sources[index] for index in parts.uncompiled),
-        durable=store.fresh | {name_in_journal(place, parts.plan.identity)},
+        durable=store.fresh | {standing.name_in_journal(place, parts.plan.identity)},
     )
     behind.start(errand)
 
@@ -288,7 +227,7 @@ def _lay(store: NodeStore, place: Path, ready: Ready) -> None:
     try:
         overlay.mount(place, store, ready)
     except PrefixRefused:
-        _remove(place)
+        standing.remove(place)
         raise
 
 
@@ -299,11 +238,11 @@ def _prefix(place: Path, ready: Ready, *, is_new: bool) -> Prefix:
 @contextmanager
 def _draft(place: Path) -> Iterator[Path]:
     """A directory beside the place, gone at the end unless it was renamed; those of dead processes go first."""
-    for orphan in place.parent.glob(_draft_name(place, "*")):
+    for orphan in place.parent.glob(standing.draft_name(place, "*")):
         if lock := acquire(orphan, wait=False):
             shutil.rmtree(orphan, ignore_errors=True)
             lock.release()
-    draft = place.with_name(_draft_name(place))
+    draft = place.with_name(standing.draft_name(place))
     try:
         draft.mkdir()
     except OSError as error:
@@ -316,20 +255,3 @@ def _draft(place: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         lock.release()
-
-
-def _draft_name(place: Path, random: str = "") -> str:
-    # Not the name itself: that may be as long as names get.
-    return f".envmesh-{hashlib.sha256(place.name.encode()).hexdigest()[:12]}-{random or os.urandom(4).hex()}"
-
-
-def _lock_of(store: NodeStore, place: Path) -> Path:
-    return store.root / "locks" / f"prefix-{_name_of(place)}"
-
-
-def _name_of(place: Path) -> str:
-    return hashlib.sha256(str(place).encode()).hexdigest()
-
-
-def _is_empty_directory(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is None

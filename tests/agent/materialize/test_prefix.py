@@ -22,6 +22,7 @@ from envagent.materialize.plan import Plan
 from envagent.materialize.prefix import materialize
 from envagent.materialize.ready import read_ready
 from envagent.materialize.verify import Finding, verify
+from envagent.store.flock import acquire
 from envagent.store.node import NodeStore
 from fixtures.environments import plan_of, python, site_packages, tree, wheel_file
 from fixtures.raw_wheels import RawWheel
@@ -362,3 +363,32 @@ def test_a_prefix_of_before_the_crash_is_checked_once_and_made_again_where_it_is
     assert materialize(plan, NodeStore(tmp_path / "store", boot_id="four"), other).is_new
     assert verify(other) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "other", "store", "w"]
+
+
+def test_a_prefix_of_before_the_crash_is_judged_by_one_command_at_a_time(tmp_path, monkeypatch):
+    plan, place, store = plan_of(tmp_path / "w", _demo()), tmp_path / "env", tmp_path / "store"
+    materialize(plan, NodeStore(store, boot_id="one"), place, link_mode="copy")
+    was_locked = []
+
+    def verify_and_look(prefix):
+        [lock] = (store / "locks").glob("prefix-*")
+        was_locked.append(acquire(lock, wait=False) is None)
+        return verify(prefix)
+
+    monkeypatch.setattr("envagent.materialize.verify.verify", verify_and_look)
+    assert not materialize(plan, NodeStore(store, boot_id="two"), place).is_new
+    assert was_locked == [True]
+
+
+def test_a_prefix_that_was_made_anew_meanwhile_is_not_judged_by_the_mark_of_before(tmp_path, monkeypatch):
+    plan, place = plan_of(tmp_path / "w", _demo()), tmp_path / "env"
+    module = place / site_packages() / "demo_pkg/__init__.py"
+    materialize(plan, NodeStore(tmp_path / "store", boot_id="one"), place, link_mode="copy")
+    module.write_bytes(b"")
+    stale, store = read_ready(place), NodeStore(tmp_path / "store", boot_id="two")
+    assert materialize(plan, store, place, link_mode="copy").is_new
+    module.write_bytes(b"edited by whoever uses it by now")
+    marks = iter([stale])
+    monkeypatch.setattr("envagent.materialize.standing.read_ready", lambda prefix: next(marks, read_ready(prefix)))
+    assert not materialize(plan, store, place).is_new
+    assert module.read_bytes() == b"edited by whoever uses it by now"
