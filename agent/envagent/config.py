@@ -84,6 +84,11 @@ class Config:
         return self.swarm / "events.jsonl"
 
     @property
+    def partial(self) -> Path:
+        """Artifacts of which a node of the swarm has only pieces."""
+        return self.swarm / "partial"
+
+    @property
     def environments(self) -> Path:
         """Where prefixes go that nobody named."""
         return self.data / "environments"

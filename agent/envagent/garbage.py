@@ -4,7 +4,8 @@ Only environments below the data directory go, the ones that `materialize` named
 again. One that a command runs in is held (activation.py) and stays. Trees of environments stay; of the rest, the
 longest unused go first, whether trees or downloads, until both together are within the budget. A wheel that was built
 here is no download: no server has it, and a lock may need it. It stays as long as an environment of it is known, and
-as long after its last use as an environment may go unused.
+as long after its last use as an environment may go unused. What a node of the swarm has not finished is a download as
+well, unless the node is at it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from envagent import recall
 from envagent.fetch.artifacts import Artifacts
+from envagent.fetch.partial import Partials
 from envagent.materialize import overlay
 from envagent.store import gc
 from envagent.store.flock import acquire, held
@@ -49,19 +51,22 @@ def collect(config: Config, *, now: float, unused_s: float, budget: int, dry_run
         idle = _idle(References(store.root), config.environments, before=now - unused_s)
         environments = tuple(path for path in idle if _let_go(path, store, dry_run=dry_run))
         trees, wanted = gc.survey(store, now=now, without=environments)
-    downloads = list(artifacts.held())
+    partials = Partials(config.partial)
+    downloads, unfinished = list(artifacts.held()), list(partials.idle())
     kept = _needed(artifacts.built(), downloads, wanted, before=now - unused_s)
-    chosen = {one.key for one in gc.choose([*trees, *downloads], wanted | kept, budget=budget)}
+    chosen = set(gc.choose([*trees, *downloads, *unfinished], wanted | kept, budget=budget))
     if not dry_run:
-        gc.collect(store, now=now, budget=_size(one for one in trees if one.key not in chosen))
+        gc.collect(store, now=now, budget=_size(one for one in trees if one not in chosen))
         with held(store.root / "in-use"):  # whoever makes an environment reads downloads, too
-            artifacts.collect(budget=_size(one for one in downloads if one.key not in chosen), kept=kept)
+            artifacts.collect(budget=_size(one for one in downloads if one not in chosen), kept=kept)
+        for one in chosen.intersection(unfinished):
+            partials.remove(one.key)
         recall.prune(str(config.data))
     return Removed(
         environments,
-        trees=sum(one.key in chosen for one in trees),
-        artifacts=sum(one.key in chosen for one in downloads),
-        size=_size(one for one in [*trees, *downloads] if one.key in chosen),
+        trees=len(chosen.intersection(trees)),
+        artifacts=len(chosen.intersection([*downloads, *unfinished])),
+        size=_size(chosen),
     )
 
 

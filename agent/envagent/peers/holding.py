@@ -1,7 +1,8 @@
 """An artifact of which some pieces are here: its bytes in a file with holes, and one mark for each verified piece.
 
     folder/<sha256>/bytes     the artifact; whatever has no mark may be anything
-    folder/<sha256>/marks     size, piece size and boot, then one byte for each piece: 1 once it is written and right
+    folder/<sha256>/marks     size, piece size and boot, then one byte for each piece: 1 once it is written and right;
+                              locked, so that nobody removes it (fetch/partial.py)
 
 Invariant: a mark is set after the piece's SHA-256 matched and after its bytes were written, so a process that is
 killed at any moment leaves nothing unverified that looks verified. A machine that goes down may lose bytes whose mark
@@ -18,11 +19,12 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from envproxy.swarm.layout import Layout
+from envagent.fetch.partial import reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from envproxy.swarm.layout import Layout
 
 _HEAD = struct.Struct(">QI36s")
 _READ_BYTES = 1 << 20
@@ -35,7 +37,7 @@ class Holding:
         self.sha256 = sha256
         self.layout = layout
         self._place = folder / sha256
-        self._place.mkdir(parents=True, exist_ok=True)
+        self._lock = reserve(self._place)
         self._bytes = os.open(self._place / "bytes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._marks = os.open(self._place / "marks", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._growing = threading.Lock()  # held as long as it takes to hash
@@ -104,6 +106,7 @@ class Holding:
                 if fd >= 0:
                     os.close(fd)
             self._bytes = self._marks = -1
+        self._lock.release()
 
     def _resume(self, head: bytes) -> int:
         """The pieces of an earlier run, if it was cut in the same way and since the machine started."""
@@ -122,12 +125,3 @@ class Holding:
             for position in range(start, stop, _READ_BYTES):
                 self._whole.update(self.read(position, min(stop, position + _READ_BYTES)))
             self._grown += 1
-
-
-def leftovers(folder: Path) -> Iterator[tuple[str, Layout]]:
-    """What earlier runs left in the folder: digests, and how they were cut."""
-    for place in sorted(folder.iterdir()):
-        head = (place / "marks").read_bytes()[: _HEAD.size] if (place / "marks").is_file() else b""
-        if len(head) == _HEAD.size:
-            size, piece_bytes, _ = _HEAD.unpack(head)
-            yield place.name, Layout(size, piece_bytes)

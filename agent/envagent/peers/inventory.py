@@ -2,7 +2,7 @@
 
 Whole artifacts are those of `envagent.fetch`: one copy serves installers, the faces and the peers. Invariant: what
 peers are given was verified, piece by piece or as a whole; what installers see was verified as a whole. What is being
-read or brought is not evicted. Blocking work runs in threads.
+read or brought is not evicted. All of it together is within the limits, whole or not. Blocking work runs in threads.
 """
 
 from __future__ import annotations
@@ -13,29 +13,39 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envagent.peers.holding import Holding, leftovers
+from envagent.fetch.partial import Partials
+from envagent.peers.holding import Holding
 from envagent.store.boot import current_boot
 from envagent.store.flock import acquire
+from envagent.store.gc import choose
 from envproxy.engine.store import disk_free
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from envagent.fetch.artifacts import Artifacts
+    from envagent.store.gc import Held
     from envproxy.swarm.layout import Layout
 
 SETTLE_S = 10.0
+ABANDONED_S = 86_400.0  # without a piece: whoever wanted it does not come back
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`budget` bounds whole artifacts, `min_free` is what the disk keeps; both in bytes, 0 is no bound."""
+    """`budget` bounds artifacts, whole or not, `min_free` is what the disk keeps; both in bytes, 0 is no bound."""
 
     budget: int = 0
     min_free: int = 0
+
+    def excess(self, *, held: int, coming: int, free: int) -> int:
+        """How many bytes of the `held` ones must go before `coming` bytes may come; all of them may not be enough."""
+        over = held + coming - self.budget if self.budget else 0
+        short = self.min_free + coming - free if self.min_free else 0
+        return min(held, max(0, over, short))
 
 
 class Inventory:
@@ -52,6 +62,7 @@ class Inventory:
     ) -> None:
         self._artifacts = artifacts
         self._folder = folder
+        self._partials = Partials(folder)
         self._limits = limits
         self._in_use = in_use
         self._free_bytes = free_bytes
@@ -69,7 +80,7 @@ class Inventory:
 
     async def begin(self, sha256: str, layout: Layout) -> Holding:
         """A place for the pieces, with those that an earlier run left."""
-        await asyncio.to_thread(self._make_room, layout.size)
+        await asyncio.to_thread(self._make_room, sha256, layout.size)
         made = await asyncio.to_thread(Holding, self._folder, sha256, layout, current_boot())
         self._holdings[sha256] = made
         return made
@@ -95,9 +106,9 @@ class Inventory:
         self._holdings.pop(holding.sha256, None)
         await asyncio.to_thread(holding.close)
 
-    def leftovers(self) -> Iterator[tuple[str, Layout]]:
-        """What earlier runs did not finish (blocking)."""
-        return leftovers(self._folder)
+    def sweep(self, now: float) -> int:
+        """Remove what nobody went on with for ABANDONED_S; `now` is of the epoch. How many (blocking)."""
+        return self._partials.sweep(before=now - ABANDONED_S)
 
     def whole(self) -> dict[str, int]:
         """The sizes in bytes of all whole artifacts by their digest (blocking)."""
@@ -121,13 +132,31 @@ class Inventory:
         path = holding.finish()
         return None if path is None else self._artifacts.adopt(path, holding.sha256)
 
-    def _make_room(self, size: int) -> None:
-        """Evict what was not used for longest, unless an installer reads; an open descriptor outlives its name."""
-        limits = self._limits
-        held = sum(self.whole().values()) if limits.budget or limits.min_free else 0
-        budget = max(0, limits.budget - size) if limits.budget else held
-        if limits.min_free:
-            budget = min(budget, held - max(0, limits.min_free + size - self._free_bytes(self._folder)))
-        if held > budget and (lock := acquire(self._in_use, wait=False)):
-            self._artifacts.evict(max(0, budget))
+    def _make_room(self, sha256: str, size: int) -> None:
+        """Let go of what was not used for longest, so that the artifact and all that are on their way find room."""
+        if not (self._limits.budget or self._limits.min_free):
+            return
+        whole, partial = list(self._artifacts.held()), list(self._partials.held())
+        moving = {sha256: size, **{holding.sha256: holding.layout.size for holding in list(self._holdings.values())}}
+        here = {one.key: one.size for one in partial}
+        held = sum(one.size for one in [*whole, *partial])
+        excess = self._limits.excess(
+            held=held,
+            coming=sum(max(0, total - here.get(key, 0)) for key, total in moving.items()),
+            free=self._free_bytes(self._folder),
+        )
+        if excess:
+            wanted = self._artifacts.built().union(moving)
+            going = set(choose([*whole, *partial], wanted, budget=held - excess))
+            self._let_go(going.intersection(partial), [one for one in whole if one not in going])
+
+    def _let_go(self, partial: Iterable[Held], staying: list[Held]) -> None:
+        """Remove the partial ones, and all whole ones but those, unless an installer reads.
+
+        An open descriptor outlives its name.
+        """
+        for one in partial:
+            self._partials.remove(one.key)
+        if lock := acquire(self._in_use, wait=False):
+            self._artifacts.evict(sum(one.size for one in staying))
             lock.release()

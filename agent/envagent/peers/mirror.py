@@ -15,18 +15,26 @@ import msgspec
 from envagent.fetch.sources import Origins
 from envproxy.config import load
 from envproxy.kinds import Address, Secret
-from envproxy.tables import CondaConfig, Config, PypiConfig
+from envproxy.tables import CondaConfig, Config, PypiConfig, StoreConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 USER = "__token__"
+CACHE_SHARE = 10
+CACHE_LEAST = 1_000_000_000
+"""The cache may have a tenth of what artifacts may, but not less than the index files of a large channel take."""
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def mirroring(origins: bytes, proxy: str, token: str, *, data: Path, listen: Address) -> Config:
+def mirroring(
+    origins: bytes, proxy: str, token: str, *, data: Path, listen: Address, budget: int, min_free: int
+) -> Config:
     """The configuration of an engine below `data`. `origins` is the proxy's answer of /api/origins.
+
+    `budget` is what the node may keep of artifacts, `min_free` what it leaves free, in bytes; 0 is no bound.
 
     Raises msgspec.DecodeError for another answer.
     """
@@ -40,7 +48,10 @@ def mirroring(origins: bytes, proxy: str, token: str, *, data: Path, listen: Add
         built_in,
         server=replace(built_in.server, data=data, listen=listen),
         log=replace(built_in.log, access=False),
-        store=replace(built_in.store, min_free_bytes=0),
+        store=StoreConfig(
+            limit_bytes=max(CACHE_LEAST, budget // CACHE_SHARE) if budget else built_in.store.limit_bytes,
+            min_free_bytes=min_free,
+        ),
         pypi=PypiConfig(
             upstreams={
                 name: replace(upstream, name=name, url=f"{proxy}/pypi/{name}/simple/") for name in served.indexes

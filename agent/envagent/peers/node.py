@@ -57,11 +57,6 @@ class Paths:
         return self.root / "node"
 
     @property
-    def partial(self) -> Path:
-        """Artifacts on their way."""
-        return self.root / "partial"
-
-    @property
     def public(self) -> Path:
         """Digests of what everybody may have."""
         return self.root / "public"
@@ -112,7 +107,7 @@ class Node:
         )
         self._inventory = Inventory(
             Artifacts(config.artifacts),
-            self._paths.partial,
+            config.partial,
             Limits(config.artifacts_limit, config.min_free),
             config.store / "in-use",
         )
@@ -144,10 +139,16 @@ class Node:
     def application(self) -> web.Application:
         """What is served on the port."""
         config = self._config
-        app = build(
-            mirroring(self._origins, config.proxy, config.proxy_token, data=self._paths.faces, listen=self.address),
-            component="agent",
+        engine = mirroring(
+            self._origins,
+            config.proxy,
+            config.proxy_token,
+            data=self._paths.faces,
+            listen=self.address,
+            budget=config.artifacts_limit,
+            min_free=config.min_free,
         )
+        app = build(engine, component="agent")
         app[PARTS].metrics.show(NodeMetrics(self._pieces.counts, self._now))
         self._around = Surroundings(
             self._wire,
@@ -219,6 +220,7 @@ class Node:
 
     async def _living(self, app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await asyncio.to_thread(self._inventory.sweep, time.time())
             await stack.enter_async_context(self._wire)
             await stack.enter_async_context(self._relay)
             tasks = app[PARTS].tasks

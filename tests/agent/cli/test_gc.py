@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
+from envagent.peers.holding import Holding
 from envagent.store.references import References
+from envproxy.swarm.layout import Layout
 from fixtures.agent import Agent, lock_document, write_lock
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
@@ -98,6 +101,21 @@ async def test_a_budget_keeps_what_was_used_last(agent: Agent, upstream: FakeInd
     said = await agent.run("gc", "--budget", str(everything - 1), "--json")
     assert (said.json["trees"], said.json["artifacts"]) == (0, 1)
     assert not old.exists()
+
+
+async def test_pieces_that_no_node_is_at_are_downloads_like_others(agent: Agent, lock: Path) -> None:
+    await agent.run("materialize", lock, "--prefix", "env")
+    partial = agent.data / "swarm" / "partial"
+    layout = Layout(100_000, 50_000)
+    left, moving = (Holding(partial, name * 32, layout, "boot") for name in ("ab", "cd"))
+    half = bytes(50_000)
+    assert left.add(0, half, hashlib.sha256(half).hexdigest())
+    left.close()
+    said = await agent.run("gc", "--json")
+    assert said.json["artifacts"] == 2
+    assert said.json["size"] >= len(ALPHA.data) + len(half)
+    assert [path.name for path in partial.iterdir()] == ["cd" * 32]
+    moving.discard()
 
 
 @pytest.mark.parametrize(
