@@ -85,10 +85,10 @@ async def test_a_lease_can_be_ended_or_kept_by_who_sees_the_transfer(town: Town)
     await town.ask("a", hashed=1)
     town.clock.advance(RULES.lease_s - 1)
 
-    assert await town.directory.touch(KEY, "a", 0, keep=True)
+    assert await town.directory.touch(KEY, "a", 0, tenant="default", keep=True)
     town.clock.advance(RULES.lease_s - 1)
     assert not await town.ask("b", hashed=1)
-    assert await town.directory.touch(KEY, "a", 0, keep=False)
+    assert await town.directory.touch(KEY, "a", 0, tenant="default", keep=False)
 
     assert (await town.ask("b", hashed=1)).leases == (0,)
     assert town.reports.broken_off == 1
@@ -98,10 +98,12 @@ async def test_nobody_touches_a_lease_that_is_not_theirs(town: Town):
     await town.join("a")
     await town.ask("a", hashed=1)
 
-    assert not await town.directory.touch(KEY, "b", 0, keep=False)
-    assert not await town.directory.touch(KEY, "a", 1, keep=True)
-    assert not await town.directory.touch(Key("b" * 64, ""), "a", 0, keep=True)
-    assert await town.directory.touch(KEY, "a", 0, keep=True)
+    assert not await town.directory.touch(KEY, "b", 0, tenant="default", keep=False)
+    assert not await town.directory.touch(KEY, "a", 1, tenant="default", keep=True)
+    assert not await town.directory.touch(Key("b" * 64, ""), "a", 0, tenant="default", keep=True)
+    assert not await town.directory.touch(KEY, "a", 0, tenant="lab", keep=True)
+    assert not await town.directory.touch(KEY, "a", 0, tenant="lab", keep=False)
+    assert await town.directory.touch(KEY, "a", 0, tenant="default", keep=True)
 
 
 async def test_what_somebody_holds_is_offered_and_not_leased(town: Town):

@@ -90,7 +90,7 @@ class Swarm(RuleBasedStateMachine):
     @rule(name=names, piece=st.integers(0, SIX.count - 1))
     def send(self, name: str, piece: int) -> None:
         """The proxy is asked for a piece: it knows exactly who has its lease."""
-        has_it = now(self.town.directory.touch(KEY, name, piece, keep=True))
+        has_it = now(self.town.directory.touch(KEY, name, piece, tenant="default", keep=True))
         assert has_it == (name == self.owner(piece))
         if has_it:
             self.leases[piece] = (name, self.town.clock() + RULES.lease_s)
@@ -144,7 +144,7 @@ class Swarm(RuleBasedStateMachine):
         elif giver:
             agent.avoid.add(giver)
         else:
-            now(self.town.directory.touch(KEY, name, piece, keep=False))
+            now(self.town.directory.touch(KEY, name, piece, tenant="default", keep=False))
             self.leases.pop(piece, None)
 
     def end_leases(self, name: str, kept: int = 0) -> None:

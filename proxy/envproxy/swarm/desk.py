@@ -25,6 +25,7 @@ from .tickets import LIFE_S, Ticket, sign
 ADMITTED_S: Final = 60.0
 ANNOUNCE_S: Final = 30.0
 WAIT_S: Final = 5.0  # the longest that a Want may wait
+NOTHING: Final = Assignment()
 _ADMITTED: Final = 100_000  # remembered, some 300 bytes each
 
 
@@ -127,18 +128,20 @@ class Desk:
         self, key: Key, want: Want, cut: Cut, tenant: str, news: Listener, until: float
     ) -> Assignment | None:
         """Something to do, or nothing after the wait; None if the node is not known."""
-        self._waiting[key, want.node] = want
+        found = await self._directory.assign(key, want, cut.layout, cut.hashed, tenant=tenant)
+        place = key, want.node
+        if found is None or _is_overtaken(want, self._waiting.get(place)):
+            return found
+        self._waiting[place] = want  # the directory knows the sender, so nobody else takes that node's place
         try:
-            while self._waiting.get((key, want.node)) is want:
-                assignment = await self._directory.assign(key, want, cut.layout, cut.hashed, tenant=tenant)
-                if assignment is None or assignment or want.count == 0:
-                    return assignment
-                if not await news.wait(until - self._clock()):
+            while found == NOTHING and want.count and await news.wait(until - self._clock()):
+                if self._waiting.get(place) is not want:
                     break
+                found = await self._directory.assign(key, want, cut.layout, cut.hashed, tenant=tenant)
         finally:
-            if self._waiting.get((key, want.node)) is want:
-                del self._waiting[key, want.node]
-        return Assignment()
+            if self._waiting.get(place) is want:
+                del self._waiting[place]
+        return found
 
     def _given(self, key: Key, want: Want, cut: Cut, assignment: Assignment) -> Given:
         return Given(
@@ -160,3 +163,8 @@ class Desk:
             expiry = int(self._clock()) + LIFE_S
             ticket = sign(Ticket(key.sha256, holder.name, key.tenant, expiry), self._admission.key(key.tenant))
         return Peer(node=holder.name, address=holder.address, zone=holder.zone, ticket=ticket)
+
+
+def _is_overtaken(want: Want, waiting: Want | None) -> bool:
+    """Whether a node's wait is of a `Want` that it sent later in the same life."""
+    return waiting is not None and waiting.epoch == want.epoch and waiting.serial > want.serial

@@ -107,5 +107,7 @@ class Directory(Protocol):
         What is said of a peer that is not known says nothing of who has that name later.
         """
 
-    async def touch(self, key: Key, node: str, piece: int, *, keep: bool) -> bool:
-        """Whether the node has a live lease of the piece; it is renewed with `keep`, else it ends now."""
+    async def touch(self, key: Key, node: str, piece: int, *, tenant: str, keep: bool) -> bool:
+        """Whether the node is the tenant's and has a live lease of the piece; it is renewed with `keep`, else it ends
+        now.
+        """

@@ -123,12 +123,12 @@ class LocalDirectory:
                 self._reporter.banned(fault.peer, key.sha256)
                 self._ring(key.sha256)
 
-    async def touch(self, key: Key, node: str, piece: int, *, keep: bool) -> bool:
+    async def touch(self, key: Key, node: str, piece: int, *, tenant: str, keep: bool) -> bool:
         """See `Directory`."""
         self._forget_silent()
         now = self._clock()
-        swarm = self._swarms.get(key)
-        if swarm is None:
+        member, swarm = self._members.get(node), self._swarms.get(key)
+        if swarm is None or member is None or member.node.tenant != tenant:
             return False
         self._reporter.leases_ended(len(swarm.leases.expire(now)), 0)
         had = swarm.leases.touch(piece, node, now + self._rules.lease_s if keep else None)

@@ -45,6 +45,9 @@ class Artifact(Protocol):
     async def open(self) -> str | Download:
         """Its SHA-256 if it is in the store, else its download."""
 
+    def forget(self) -> None:
+        """The store turned out not to have it any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -63,6 +66,10 @@ class Release:
         """See `Artifact`."""
         found = await self.files.open(self.index, self.wanted)
         return found.download if isinstance(found, Arriving) else found.sha256
+
+    def forget(self) -> None:
+        """See `Artifact`."""
+        self.files.forget_file(self.index, self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,10 @@ class Package:
         found = await self.channel.package(self.place, self.name, self.sha256)
         return found.source if isinstance(found.source, Download) else found.sha256 or ""
 
+    def forget(self) -> None:
+        """See `Artifact`."""
+        self.channel.forget_package(self.place, self.name, self.sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -102,6 +113,9 @@ class File:
         """See `Artifact`."""
         found = await self.collection.open(self.path, self.sha256)
         return found.download if isinstance(found, ArrivingFile) else found.sha256
+
+    def forget(self) -> None:
+        """See `Artifact`: a collection looks each time."""
 
 
 class Places:
@@ -135,7 +149,11 @@ class Places:
 
     async def open(self, path: str, sha256: str) -> Path | Download:
         """The artifact in the store, or its download. Raises as `look`."""
-        found = await self._find(path, sha256).open()
+        artifact = self._find(path, sha256)
+        found = await artifact.open()
+        if found == sha256 and await self._artifacts.size(sha256) is None:  # evicted since its face looked
+            artifact.forget()
+            found = await artifact.open()
         if isinstance(found, Download):
             return found
         if found != sha256:

@@ -29,7 +29,7 @@ _HEADERS: Final = {"Cache-Control": "no-store"}
 
 
 class SwarmRoutes:
-    """The handlers. `clock` gives seconds since the epoch."""
+    """The handlers; `desk` answers the messages. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class SwarmRoutes:
         reporter: SwarmReporter,
         clock: Callable[[], float],
     ) -> None:
-        self._desk = desk
+        self.desk = desk
         self._directory = directory
         self._pieces = pieces
         self._admission = admission
@@ -63,40 +63,40 @@ class SwarmRoutes:
     async def hello(self, request: web.Request) -> web.Response:
         """An agent comes."""
         tenant = self._tenant(request)
-        return _answer(await self._desk.hello(await _message(request, Hello), tenant))
+        return _answer(await self.desk.hello(await _message(request, Hello), tenant))
 
     async def beat(self, request: web.Request) -> web.Response:
         """An agent lives."""
         tenant = self._tenant(request)
-        return _answer(await self._desk.beat(await _message(request, Beat), tenant))
+        return _answer(await self.desk.beat(await _message(request, Beat), tenant))
 
     async def want(self, request: web.Request) -> web.Response:
         """An agent wants an artifact."""
         tenant = self._tenant(request)
-        return _answer(await self._desk.want(await _message(request, Want), tenant))
+        return _answer(await self.desk.want(await _message(request, Want), tenant))
 
     async def report(self, request: web.Request) -> web.Response:
         """An agent's peers failed."""
         tenant = self._tenant(request)
-        await self._desk.report(await _message(request, Report), tenant)
+        await self.desk.report(await _message(request, Report), tenant)
         return web.Response(status=204)
 
     async def piece(self, request: web.Request) -> web.StreamResponse:
         """One piece of an artifact that the agent was admitted to by a `Want`."""
         tenant, node = self._tenant(request), request.headers.get(NODE_HEADER, "")
         sha256, piece = request.match_info["sha256"], int(request.match_info["piece"])
-        key, cut = self._desk.admitted(sha256, tenant), self._pieces.known(sha256)
+        key, cut = self.desk.admitted(sha256, tenant), self._pieces.known(sha256)
         if key is None or cut is None or not cut.hashed >> piece & 1:
             raise NoSuchThing(
                 f"there is no piece {piece} of {sha256} here", hint="send a Want for the artifact first"
             )
-        is_leased = await self._directory.touch(key, node, piece, keep=True)
+        is_leased = await self._directory.touch(key, node, piece, tenant=tenant, keep=True)
         if not is_leased:
             self._allow(cut, piece)
         try:
             response = await self._send(request, cut, piece)
         except BaseException:
-            await self._directory.touch(key, node, piece, keep=False)
+            await self._directory.touch(key, node, piece, tenant=tenant, keep=False)
             raise
         self._reporter.sent("leased" if is_leased else "unleased", response.content_length or 0)
         return response

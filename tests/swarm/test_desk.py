@@ -1,0 +1,94 @@
+"""Who waits at the desk of a running proxy, asked in its own event loop: so a wait is under way when it should be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from envproxy.swarm.bitmap import to_bytes
+from envproxy.swarm.messages import Given, Hello, Want
+from fixtures.swarm import digest
+
+if TYPE_CHECKING:
+    from envproxy.swarm.desk import Desk
+    from fixtures.collection import FakeFiles
+    from fixtures.proxy import LocalProxy
+
+SMALL = b"small enough to be one piece"
+SHA = digest(SMALL)
+PATH = "/files/demo/small.bin"
+
+
+class Visitor:
+    """Says hello for nodes of a tenant, and wants the one artifact for them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._directory = ""
+
+    async def hello(self, *nodes: str) -> None:
+        for node in nodes:
+            address = f"http://{node}.example.org:8418"
+            welcome = await self._desk.hello(Hello(node=node, epoch=1, address=address), "default")
+            self._directory = welcome.directory
+
+    async def want(self, node: str, *, tenant: str = "default", held: int = 0, **others: object) -> Given:
+        want = Want(
+            node=node, epoch=1, directory=self._directory, sha256=SHA, path=PATH, held=to_bytes(held),
+            **others,  # type: ignore[arg-type] # what Want has
+        )  # fmt: skip
+        return await self._desk.want(want, tenant)
+
+    async def begin_to_wait(self, node: str, *, serial: int = 0) -> asyncio.Task[Given]:
+        """Want something for a node while all there is is another's; it waits once this returns."""
+        assert (await self.want(node, wait_s=0)).offers == []
+        waiting = asyncio.create_task(self.want(node, serial=serial, wait_s=5.0))
+        await asyncio.sleep(0)
+        return waiting
+
+
+@pytest.fixture
+async def visitor(proxy: LocalProxy, upstream: FakeFiles) -> Visitor:
+    """Of the nodes `first` and `second` the first has the artifact's lease."""
+    upstream.put("small.bin", SMALL)
+    assert proxy.parts.swarm is not None
+    visitor = Visitor(proxy.parts.swarm.desk)
+    await visitor.hello("first", "second")
+    while not (await visitor.want("first")).leases:
+        pass  # until upstream has told how long it is
+    return visitor
+
+
+async def test_another_tenant_takes_no_nodes_place_by_its_name(visitor: Visitor):
+    while not (await visitor.want("second", tenant="lab")).again:
+        pass  # until upstream was asked for that tenant, too
+    waiting = await visitor.begin_to_wait("second")
+
+    foreign = await visitor.want("second", tenant="lab")
+    await visitor.want("first", held=0b1, count=0)
+
+    assert foreign.again == "hello"
+    assert [offer.piece for offer in (await waiting).offers] == [0]
+
+
+async def test_a_question_that_was_overtaken_takes_no_later_ones_place(visitor: Visitor):
+    waiting = await visitor.begin_to_wait("second", serial=5)
+
+    overtaken = await visitor.want("second", serial=3)
+    await visitor.want("first", held=0b1, count=0)
+
+    assert overtaken.offers == []
+    assert [offer.piece for offer in (await waiting).offers] == [0]
+
+
+async def test_a_later_question_takes_the_place_of_the_one_that_waits(visitor: Visitor):
+    waiting = await visitor.begin_to_wait("second", serial=1)
+
+    later = asyncio.create_task(visitor.want("second", serial=2, wait_s=5.0))
+    await asyncio.sleep(0)
+    await visitor.want("first", held=0b1, count=0)
+
+    assert (await waiting).offers == []
+    assert [offer.piece for offer in (await later).offers] == [0]
