@@ -26,7 +26,7 @@ from envagent.lock.model import Target
 from envagent.materialize import planning
 from envagent.materialize.overlap import Clobber
 from envagent.materialize.prefix import Prefix, existing, materialize
-from envagent.materialize.standing import name_in_journal
+from envagent.materialize.standing import durable_with
 from envagent.recall import Answer, Question
 from envagent.settling import settle_behind
 from envagent.store.flock import held
@@ -222,7 +222,8 @@ class App:
                 proof="later" if self.config.early else "now",
                 report=self._progress,
             )
-        settle_behind(self.config.store, self.config.artifacts, [name_in_journal(made.path, made.identity)])
+        durable = durable_with(self.store, made.path, made.identity)
+        settle_behind(self.config.store, self.config.artifacts, sorted(durable))
         return made
 
     @property

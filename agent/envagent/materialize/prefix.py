@@ -191,7 +191,7 @@ def _leave_behind(parts: _Parts, store: NodeStore, place: Path, unproven: frozen
         plan=parts.plan,
         prove=unproven,
         compile=tuple(parts.plan.sources[index] for index in parts.uncompiled),
-        durable=store.fresh | {standing.name_in_journal(place, parts.plan.identity)},
+        durable=store.fresh | standing.durable_with(store, place, parts.plan.identity),
     )
     behind.start(errand)
 
@@ -212,6 +212,8 @@ def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Pr
         for tree in parts.used:
             store.touch(tree)
         References(store.root).note_prefix(place, place / FOLDER, [tree.key for tree in parts.used])
+        # One that was here before may be known to be on the disk; this one is not.
+        store.journal.forget({standing.name_in_journal(place, ready.identity)} & store.journal.names())
         try:
             draft.rename(place)
         except OSError as error:

@@ -109,6 +109,15 @@ def name_in_journal(prefix: Path, identity: str) -> str:
     return f"prefix-{hashlib.sha256(str(prefix).encode()).hexdigest()[:32]}-{identity}"
 
 
+def durable_with(store: NodeStore, prefix: Path, identity: str) -> frozenset[str]:
+    """What the journal may say of a prefix once the store's disk was synced: nothing of one on another disk.
+
+    That one is verified when it is asked for after the next boot. OSError passes.
+    """
+    is_beside = prefix.parent.stat().st_dev == store.root.stat().st_dev
+    return frozenset({name_in_journal(prefix, identity)}) if is_beside else frozenset()
+
+
 def lock_of(store: NodeStore, place: Path) -> Path:
     """What is held to make an environment at the place, or to remove one."""
     return store.root / "locks" / f"prefix-{hashlib.sha256(str(place).encode()).hexdigest()}"

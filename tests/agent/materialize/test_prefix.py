@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from envagent.materialize.interpreter import describe
 from envagent.materialize.plan import Plan
 from envagent.materialize.prefix import materialize
 from envagent.materialize.ready import read_ready
+from envagent.materialize.standing import durable_with
 from envagent.materialize.verify import Finding, verify
 from envagent.store.flock import acquire
 from envagent.store.node import NodeStore
@@ -392,3 +394,13 @@ def test_a_prefix_that_was_made_anew_meanwhile_is_not_judged_by_the_mark_of_befo
     monkeypatch.setattr("envagent.materialize.standing.read_ready", lambda prefix: next(marks, read_ready(prefix)))
     assert not materialize(plan, store, place).is_new
     assert module.read_bytes() == b"edited by whoever uses it by now"
+
+
+def test_a_prefix_that_is_made_again_is_not_taken_for_the_one_that_was_synced(tmp_path):
+    plan, place, store = plan_of(tmp_path / "w", _demo()), tmp_path / "env", NodeStore(tmp_path / "store")
+    names = durable_with(store, place, materialize(plan, store, place).identity)
+    store.settle(set(names))
+    assert names <= store.journal.names()
+    shutil.rmtree(place)
+    assert materialize(plan, store, place).is_new
+    assert not names & store.journal.names()
