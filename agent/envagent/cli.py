@@ -65,12 +65,11 @@ def _at_once(command: str, *words: str) -> int | None:
 def _the_long_way(words: list[str]) -> int:
     from envagent.disk import errors_in_words  # noqa: PLC0415  # what is answered without these starts faster
     from envagent.errors import EnvagentError  # noqa: PLC0415
-    from envagent.table import called, parser  # noqa: PLC0415
+    from envagent.table import called, parsed  # noqa: PLC0415
 
-    args = parser().parse_args(words)
     try:
         with errors_in_words():
-            return called(args)
+            return called(parsed(words))
     except EnvagentError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code

@@ -175,7 +175,8 @@ def _unknown(written: _Written) -> None:
     from envproxy.kinds import likely  # noqa: PLC0415  # for mistakes
 
     if not written.where.startswith(_PREFIX):
-        raise UsageError(f"{written.where} is no setting", hint=f"settings are {', '.join(_READERS)}")
+        close = likely(written.where.rpartition(": ")[2], _READERS)
+        raise UsageError(f"{written.where} is no setting", hint=close or f"settings are {', '.join(_READERS)}")
     known = [name.upper().replace("-", "_") for name in _READERS]
     close = likely(written.where.removeprefix(_PREFIX), known, prefix=_PREFIX)
     raise UsageError(

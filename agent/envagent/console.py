@@ -1,7 +1,7 @@
 """Progress on stderr: bars where a person watches, a line a stage where a log is written.
 
 Nothing is shown, and nothing imported for it, before there is something to tell. Reports come from any thread. A
-server that fails is a line of its own in both: the next one may be slower, and the line tells why.
+server that fails is a line of its own in both, once: the next one may be slower, and the line tells why.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Console(Report):
         self._stream = stream
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()  # downloads and unpacking tell of themselves at the same time
 
     # --- downloads (fetch.report) -----------------------------------------------------------------------
@@ -41,7 +42,8 @@ class Console(Report):
         if self._stream.isatty():
             self._task("fetching", size)
         else:
-            self._stream.write(f"fetching {files} {'file' if files == 1 else 'files'}, {size / 1e6:.1f} MB\n")
+            shown = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+            self._stream.write(f"fetching {files} {'file' if files == 1 else 'files'}, {shown}\n")
 
     def received(self, count: int) -> None:
         """Bytes came."""
@@ -51,6 +53,9 @@ class Console(Report):
     def troubled(self, name: str, why: str) -> None:
         """A server failed."""
         line = f"{name}: {why}\n"
+        if line in self._told:
+            return
+        self._told.add(line)
         if self._bars:
             self._bars.console.print(line, end="", markup=False, highlight=False)
         else:

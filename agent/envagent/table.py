@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from envagent.errors import UsageError
 from envproxy import __version__
 from envproxy.command import RUN, Argument, Command, make_parser, reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _JSON = Argument("print JSON, for programs", "--json")
 _DATA = Argument("where everything is kept (default ~/.local/share/envagent)", "--data", "DIR")
@@ -285,6 +290,29 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"envagent {__version__}")
     make_parser(made, COMMANDS, _GROUPS)
     return made
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """What is asked. Raises UsageError for a command or a word that there is not, with the likely one.
+
+    SystemExit passes: of --help, and of whatever else argparse itself finds wrong.
+    """
+    commands = {command.name: command for command in COMMANDS}
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise UsageError(f"there is no command {words[0]!r}", hint=_likely(words[0], commands, "envagent"))
+    args, unknown = parser().parse_known_args(words)
+    if unknown:
+        name = next(word for word in words if word in commands)
+        flags = [argument.flag for argument in commands[name].arguments if argument.flag]
+        hint = _likely(unknown[0].partition("=")[0], flags, f"envagent {name}")
+        raise UsageError(f"envagent {name} knows nothing of {unknown[0]!r}", hint=hint)
+    return args
+
+
+def _likely(wrong: str, known: Iterable[str], helper: str) -> str:
+    from envproxy.kinds import likely  # noqa: PLC0415  # for mistakes
+
+    return likely(wrong, known) or f"`{helper} --help` lists what there is"
 
 
 def called(args: argparse.Namespace) -> int:

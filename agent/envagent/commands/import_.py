@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from envagent.commands.locks import file_at, machines, write_out
+from envagent.commands.locks import check_output, file_at, machines, write_out
 from envagent.completing import LateCompleter
 from envagent.config import config_of
 from envagent.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Write the lock, and say its id."""
+    check_output(args.output)
     console = Console(sys.stderr)
     try:
         completer = LateCompleter(config_of(args), console)

@@ -12,9 +12,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from envagent import machine as here
 from envagent.commands.diff import lines_of
-from envagent.commands.locks import file_at, write_out
+from envagent.commands.locks import check_output, file_at, write_out
 from envagent.config import config_of
-from envagent.errors import UsageError
+from envagent.errors import LockRefused, UsageError
 from envagent.lock.canonical import canonical_bytes, lock_id
 from envagent.lock.diff import diff
 from envagent.lock.model import Lock, Request
@@ -38,6 +38,7 @@ def run(args: Namespace) -> int:
     """Write the lock, and say what changed."""
     if args.json and not args.output:
         raise UsageError("--json tells of a lock that is in a file", hint="give -o lock.json too")
+    check_output(args.output)
     env = args.env or _DEFAULT
     found = inputs.read(
         [file_at(path, hint=_INPUTS) for path in args.files], env, extras=args.extra, groups=args.group
@@ -110,9 +111,17 @@ def _this_machine() -> Target:
 
 
 def _written(output: str | None) -> Lock:
-    """The lock that is at the place of the new one; an empty one if there is none. Raises LockRefused."""
+    """The lock that is at the place of the new one; an empty one if there is none. Raises UsageError."""
     place = Path(output) if output else None
-    return read_lock(place.read_bytes(), place.name) if place and place.is_file() else Lock({})
+    if place is None or not place.is_file():
+        return Lock({})
+    try:
+        return read_lock(place.read_bytes(), place.name)
+    except LockRefused as refused:
+        raise UsageError(
+            f"-o {output} names a file that is no lock, and is left alone: {refused.message}",
+            hint="remove it, or write to another one",
+        ) from None
 
 
 def _tell(args: Namespace, before: Lock, lock: Lock) -> None:

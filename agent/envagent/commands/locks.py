@@ -48,6 +48,16 @@ def machines(platforms: list[str], python: str | None) -> tuple[Target, ...]:
     )
 
 
+def check_output(path: str | None) -> None:
+    """Refuse a place where no file can be, before there is work that would be lost. Raises UsageError."""
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise UsageError(f"-o {path} is a directory", hint=f"name a file in it, such as {Path(path) / 'lock.json'}")
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"there is no directory {Path(path).parent} for -o {path}", hint="make it first")
+
+
 def write_out(data: bytes, path: str | None) -> None:
     """Write to the file at once, so that no reader sees half of it; or to stdout without one."""
     if path is None:
@@ -59,5 +69,8 @@ def write_out(data: bytes, path: str | None) -> None:
     try:
         fresh.write_bytes(data)
         fresh.replace(place)
+    except OSError as error:
+        error.filename = path  # the other name says nothing to anybody
+        raise
     finally:
         fresh.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 _BACKLOG = 1024
+_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+_MAX_PORT = 65_535
 _DRAIN_S = 5.0
 
 
@@ -41,7 +44,13 @@ def run(args: Namespace) -> int:
     config = config_of(args)
     address = _address(args.listen, anywhere=bool(config.proxy))
     with listening(config.data) as bound:
-        asyncio.run(_serve(config, bound, address))
+        try:
+            asyncio.run(_serve(config, bound, address))
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            why = os.strerror(error.errno).lower()
+            raise UsageError(f"--listen {args.listen}: {why}", hint="choose another port, or 0 for any") from None
     return 0
 
 
@@ -128,6 +137,8 @@ def _address(text: str | None, *, anywhere: bool) -> tuple[str, int] | None:
     if text is None:
         return None
     host, _, port = text.rpartition(":")
-    if (host not in _LOOPBACK and not (anywhere and host)) or not port.isdigit():
+    if not (host and port.isdecimal() and int(port) <= _MAX_PORT):
+        raise UsageError(f"--listen {text!r} is no host and port", hint="such as 127.0.0.1:8418")
+    if host not in _LOOPBACK and not anywhere:
         raise UsageError(f"--listen {text!r} is no address of loopback", hint="such as 127.0.0.1:8418")
     return host.strip("[]"), int(port)

@@ -51,7 +51,7 @@ def find_system(
     there = ", ".join(_said(python) for python in found.values()) or "no Python at all"
     raise PrefixRefused(
         f"Python {version} is not on this machine; found: {there}",
-        hint="install it, or lock with an interpreter from Conda or a files upstream",
+        hint="install it, or have the lock bring one: envagent lock --standalone-python, or --conda python",
     )
 
 

@@ -44,7 +44,9 @@ def verify(prefix: Path) -> list[Finding]:
     """Everything that is missing or was edited, sorted (blocking). Raises PrefixRefused for what is no prefix."""
     ready = read_ready(prefix)
     if ready is None:
-        raise PrefixRefused(f"{prefix} is not an environment made by envagent")
+        raise PrefixRefused(
+            f"{prefix} is not an environment made by envagent", hint="`envagent list` shows those that are"
+        )
     findings = [Finding(path, "edited") for path, target in ready.links.items() if not _points(prefix / path, target)]
     findings += [
         Finding(path, "edited")

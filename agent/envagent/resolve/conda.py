@@ -109,7 +109,8 @@ def parsed_spec(text: str) -> MatchSpec:
     try:
         return MatchSpec(text, strict=False)
     except InvalidMatchSpecError as error:
-        raise UsageError(f"{text!r} is not a spec of a conda package: {error}", hint="such as 'numpy >=2'") from None
+        why = str(error).partition("\n")[0]  # the causes that follow say it again
+        raise UsageError(f"{text!r} is not a spec of a conda package: {why}", hint="such as 'numpy >=2'") from None
 
 
 def fetched_from(package: CondaPackage, places: Places) -> str:

@@ -240,6 +240,24 @@ def test_a_directory_in_the_place_of_a_file_is_said(agent: Agent, tmp_path: Path
     assert_refused(agent.say(command, tmp_path), 2, f"error: {tmp_path} is a directory")
 
 
+@pytest.mark.parametrize(
+    "words", [("lock", "--pypi", "alpha"), ("import", "pylock.toml")], ids=lambda words: words[0]
+)
+def test_a_place_where_no_lock_can_be_written_is_refused_before_the_work(
+    agent: Agent, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(agent.say(*words, "-o", "."), 2, "error: -o . is a directory", "such as lock.json")
+    assert_refused(agent.say(*words, "-o", "no/lock.json"), 2, "error: there is no directory no for -o no/lock.json")
+
+
+def test_a_file_that_is_no_lock_is_not_written_over(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("five years")
+    said = agent.say("lock", "--pypi", "alpha", "-o", tmp_path / "thesis.tex")
+    assert_refused(said, 2, f"error: -o {tmp_path}/thesis.tex names a file that is no lock, and is left alone: ")
+    assert (tmp_path / "thesis.tex").read_text() == "five years"
+
+
 async def test_a_file_of_another_user_is_said(agent: Agent, tmp_path: Path) -> None:
     words = ["unshare", "-U"]  # nobody there, not even root, may read what its mode forbids
     if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False).returncode:

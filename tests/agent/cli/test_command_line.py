@@ -35,8 +35,29 @@ def test_help_teaches_by_example(command: Any, agent: Agent) -> None:
         assert argument.shown.rpartition(", ")[2] in said.out
 
 
-def test_an_unknown_command_is_exit_code_2(agent: Agent) -> None:
-    assert agent.say("frobnicate").code == 2
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ("materialise lock.json", "there is no command 'materialise'", "did you mean 'materialize'?"),
+        ("frobnicate", "there is no command 'frobnicate'", "`envagent --help` lists what there is"),
+        ("gc --budgt 5GB", "envagent gc knows nothing of '--budgt'", "did you mean '--budget'?"),
+        ("list --jsn=yes", "envagent list knows nothing of '--jsn=yes'", "did you mean '--json'?"),
+        (
+            "verify env more",
+            "envagent verify knows nothing of 'more'",
+            "`envagent verify --help` lists what there is",
+        ),
+        ("--jsn list", "envagent list knows nothing of '--jsn'", "did you mean '--json'?"),
+        ("run --lok lock.json", "the following arguments are required: --lock", ""),
+    ],
+)
+def test_a_word_that_there_is_not_is_refused_with_the_likely_one(
+    agent: Agent, words: str, message: str, hint: str
+) -> None:
+    said = agent.say(*words.split())
+    assert said.code == 2
+    assert f"error: {message}" in said.err
+    assert hint in said.err
 
 
 def test_the_version_is_the_package_s(agent: Agent) -> None:
@@ -131,8 +152,9 @@ def test_variables_that_kubernetes_sets_for_a_service_called_envagent_are_let_be
 
 def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("dada = 1\n")
-    with pytest.raises(UsageError, match="dada is no setting"):
+    with pytest.raises(UsageError, match="dada is no setting") as refused:
         load({}, {"HOME": "/home/me"}, file=str(tmp_path / "agent.toml"))
+    assert refused.value.hint == "did you mean 'data'?"
 
 
 def test_check_lists_everything_that_is_wrong_with_the_settings(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ class Terminal(io.StringIO):
 def work_on(console: Console) -> None:
     console.missing(1, 2_500_000)
     console.received(2_500_000)
-    console.troubled(ALPHA.filename, "the proxy answered 503")
+    for _ in range(3):
+        console.troubled(ALPHA.filename, "the proxy answered 503")
     console.arrived(ALPHA, Path("alpha"))
     console.progress(Progress("unpack", ALPHA.filename, 1, 2))
     console.progress(Progress("unpack", "[bold]beta", 2, 2))

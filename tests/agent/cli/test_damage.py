@@ -63,3 +63,11 @@ async def test_trees_that_lost_their_manifest_or_files_are_fetched_and_built_ane
     assert said.code == 0, said.err
     assert (await agent.run("verify", "two")).code == 0
     assert (await agent.run("scrub")).code == 0
+
+
+async def test_an_environment_whose_manifest_is_gone_is_listed_as_damaged(agent: Agent, lock: Path) -> None:
+    made = await agent.run("materialize", lock, "--prefix", "env")
+    for manifest in Path(made.out.strip(), ".envmesh").glob("*-*"):
+        manifest.unlink()
+    assert (await agent.run("list")).rows[1][:3] == [made.out.strip(), "2", "damaged"]
+    assert (await agent.run("list", "--json")).json[0]["size"] is None

@@ -47,7 +47,7 @@ async def test_a_command_needs_no_dashes_before_it(agent: Agent, lock: Path) -> 
 async def test_a_log_gets_a_line_a_stage(agent: Agent, lock: Path) -> None:
     said = await agent.run("materialize", lock)
     assert said.err.splitlines() == [
-        f"fetching 2 files, {(len(ALPHA.data) + len(BETA.data)) / 1e6:.1f} MB",
+        f"fetching 2 files, {(len(ALPHA.data) + len(BETA.data)) / 1e3:.1f} kB",
         "unpacked 2",
         "compiled 2",
     ]

@@ -231,10 +231,27 @@ async def test_loopback_may_watch_but_not_order(agent: Agent, unused_tcp_port: i
             assert ordered.status == 404
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:8418", "127.0.0.1", "127.0.0.1:http"])
-def test_an_address_that_others_could_reach_is_refused(agent: Agent, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("0.0.0.0:8418", "is no address of loopback"),
+        ("127.0.0.1", "is no host and port"),
+        ("127.0.0.1:http", "is no host and port"),
+        ("127.0.0.1:65536", "is no host and port"),
+        (":8418", "is no host and port"),
+    ],
+)
+def test_an_address_that_others_could_reach_or_that_is_none_is_refused(
+    agent: Agent, address: str, sentence: str
+) -> None:
     said = agent.say("serve", "--listen", address)
-    assert (said.code, "is no address of loopback" in said.err) == (2, True)
+    assert (said.code, said.err) == (2, f"error: --listen {address!r} {sentence}\nhint: such as 127.0.0.1:8418\n")
+
+
+async def test_an_address_that_another_has_is_refused_in_words(agent: Agent, upstream: FakeIndex) -> None:
+    taken = upstream.url.split("/")[2]
+    said = await agent.run("serve", "--listen", taken)
+    assert (said.code, said.err.splitlines()[0]) == (2, f"error: --listen {taken}: address already in use")
 
 
 async def test_the_socket_is_its_owner_s_alone(agent: Agent, socket: Path) -> None:
