@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from envproxy.engine.catalog import Artifact, Catalog
 from fixtures.channel import FakeChannel
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
@@ -273,6 +274,48 @@ async def test_an_evicted_package_is_fetched_again(upstream: FakeChannel, tmp_pa
         await visitor.get(PATH)
         await asyncio.to_thread(proxy.parts.store.delete, ALPHA.sha256)
         assert (await visitor.get(PATH)).body == ALPHA.data
+
+
+def spy_on_the_catalog(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The file names that are looked up in the catalog from now on."""
+    names: list[str] = []
+    find = Catalog.find_artifact
+
+    async def spied(catalog: Catalog, source: str, project: str, name: str, sha256: str | None) -> Artifact | None:
+        names.append(name)
+        return await find(catalog, source, project, name, sha256)
+
+    monkeypatch.setattr(Catalog, "find_artifact", spied)
+    return names
+
+
+async def test_a_package_that_is_demanded_by_its_digest_is_looked_up_once(
+    upstream: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        await visitor.get(PATH, **DEMAND)
+        await proxy.settled()
+        looked_up = spy_on_the_catalog(monkeypatch)
+        for _ in range(3):
+            assert (await visitor.get(PATH, **DEMAND)).body == ALPHA.data
+        assert looked_up == ["alpha-1.0-0.conda"]
+
+
+async def test_an_evicted_package_costs_no_other_one_a_look_up(
+    upstream: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beta = make_conda("beta")
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        for _ in range(2):
+            for package in (ALPHA, beta):
+                await visitor.get(package.path, x_expected_sha256=package.sha256)
+            await proxy.settled()
+        await asyncio.to_thread(proxy.parts.store.delete, ALPHA.sha256)
+        looked_up = spy_on_the_catalog(monkeypatch)
+        for package in (ALPHA, beta):
+            reply = await visitor.get(package.path, x_expected_sha256=package.sha256)
+            assert reply.body == package.data
+        assert set(looked_up) == {"alpha-1.0-0.conda"}
 
 
 async def test_mirrors_stand_in_for_one_another(upstream: FakeChannel, tmp_path: Path) -> None:

@@ -56,5 +56,8 @@ class Channel(Protocol):
     async def renew(self, place: str) -> None:
         """Bring back what was evicted of a place."""
 
+    def forget_package(self, place: str, name: Filename, sha256: str) -> None:
+        """The store turned out not to have that package any more."""
+
     def forget(self) -> None:
         """Drop what is in memory: the catalog changed behind our back."""

@@ -87,6 +87,9 @@ class HostedChannel:
         """See `face.Channel`."""
         await self.publish(place)
 
+    def forget_package(self, place: str, name: Filename, sha256: str) -> None:
+        """See `face.Channel`: where packages are is not remembered."""
+
     def forget(self) -> None:
         """See `face.Channel`."""
         self._current.clear()

@@ -94,6 +94,10 @@ class MirroredChannel:
         """See `face.Channel`."""
         await self._subdirs.renew(place)
 
+    def forget_package(self, place: str, name: Filename, sha256: str) -> None:
+        """See `face.Channel`."""
+        self._packages.forget_package(place, name, sha256)
+
     def forget(self) -> None:
         """See `face.Channel`."""
         self._subdirs.forget()

@@ -106,16 +106,22 @@ class Packages:
         """Drop what is in memory: the catalog or the store changed behind our back."""
         self._rows.clear()
 
+    def forget_package(self, place: str, name: Filename, sha256: str) -> None:
+        """The store turned out not to have the package any more."""
+        self._rows.drop((place, name.text, sha256))
+
     async def open(self, place: str, name: Filename, demanded: str | None) -> Package:
         """The package. Raises NoSuchThing, PolicyRefused, UpstreamError."""
-        is_settled = demanded is not None and await self._is_settled(place, name, demanded)
+        row = None if demanded is None else await self._row(place, name, demanded)
+        is_settled = demanded is not None and await self._is_settled(demanded, row)
         record = None if is_settled else await self._record(place, name, demanded)
-        found = await self._find(place, name, demanded, record)
+        found = await self._find(place, name, demanded, record, row)
         return found if isinstance(found, Package) else await self._fetch(found)
 
     async def look(self, place: str, name: Filename, demanded: str | None) -> Package | Remote:
         """Where the package is, without fetching it. Raises as `open`."""
-        found = await self._find(place, name, demanded, await self._record(place, name, demanded))
+        row = None if demanded is None else await self._row(place, name, demanded)
+        found = await self._find(place, name, demanded, await self._record(place, name, demanded), row)
         if isinstance(found, Package):
             return found
         size = found.size
@@ -125,12 +131,14 @@ class Packages:
         return Remote(found.sha256, size)
 
     async def _find(
-        self, place: str, name: Filename, demanded: str | None, record: Record | None
+        self, place: str, name: Filename, demanded: str | None, record: Record | None, row: Artifact | None
     ) -> Package | _Wanted:
-        """The package if it is here, else what is to be fetched."""
+        """The package if it is here, else what is to be fetched; `row` is that of what is demanded, if it is here."""
         stated = record.hashes.get("sha256") if record else None
         wanted = _Wanted(place, name, record, demanded or stated)
-        if (row := await self._row(wanted)) is not None:
+        if demanded is None:
+            row = await self._row(place, name, stated)
+        if row is not None:
             self._check(name, row, record)
             return Package(row.sha256, Piece(self._artifacts.path(row.sha256)))
         if demanded and stated and demanded != stated:
@@ -144,28 +152,25 @@ class Packages:
             return Package(stated, Piece(self._artifacts.path(stated)))
         return wanted
 
-    async def _row(self, wanted: _Wanted) -> Artifact | None:
+    async def _row(self, place: str, name: Filename, sha256: str | None) -> Artifact | None:
         """The catalog's row of a package that is here."""
-        place, name, sha256 = wanted.place, wanted.name.text, wanted.sha256
-        if sha256 is not None and (known := self._rows.recall((place, name, sha256))) is not None:
+        if sha256 is not None and (known := self._rows.recall((place, name.text, sha256))) is not None:
             return known
-        row = await self._catalog.find_artifact(self._source, place, name, sha256)
+        row = await self._catalog.find_artifact(self._source, place, name.text, sha256)
         if row is None or await self._artifacts.size(row.sha256) is None:
             return None
         # Without a digest another row may be meant tomorrow.
-        return row if sha256 is None else self._rows.keep((place, name, sha256), row)
+        return row if sha256 is None else self._rows.keep((place, name.text, sha256), row)
 
-    async def _is_settled(self, place: str, name: Filename, demanded: str) -> bool:
+    async def _is_settled(self, demanded: str, row: Artifact | None) -> bool:
         """Whether nothing depends on what the index says: no policy must see the record, and it saves no download,
         as it may if such bytes are here or arriving under another name.
         """
         if self._needs_record:
             return False
-        if (place, name.text, demanded) in self._rows:
+        if row is not None:
             return True
-        if demanded not in self._artifacts.busy() and await self._artifacts.size(demanded) is None:
-            return True
-        return await self._catalog.find_artifact(self._source, place, name.text, demanded) is not None
+        return demanded not in self._artifacts.busy() and await self._artifacts.size(demanded) is None
 
     async def _record(self, place: str, name: Filename, demanded: str | None) -> Record | None:
         """What the index says. While it cannot be told, a digest will do, be it demanded or of the last download."""

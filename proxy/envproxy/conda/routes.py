@@ -170,7 +170,7 @@ class CondaRoutes:
             try:
                 response = await send_blob(request, package.source.path, what)
             except FileNotFoundError:  # evicted since it was looked up
-                channel.forget()
+                channel.forget_package(where, name, package.sha256 or "")
                 continue
             self._artifacts.used(package.sha256 or "")
             self._count("artifact", "hit", "disk", response.content_length or 0)
