@@ -25,7 +25,7 @@ from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Target
 from envagent.materialize import planning
 from envagent.materialize.overlap import Clobber
-from envagent.materialize.prefix import Prefix, existing, materialize
+from envagent.materialize.prefix import Prefix, existing, materialize, note_use
 from envagent.materialize.standing import durable_with
 from envagent.recall import Answer, Question
 from envagent.settling import settle_behind
@@ -206,7 +206,7 @@ class App:
         paths = {package.sha256: Path(package.filename) for package in target.packages}
         plan = planning.plan_of(target, paths, interpreter)
         if found := existing(plan, self.store, place):
-            References(self.store.root).touch(found.path)
+            note_use(plan, self.store, found.path)
             return found
         if missing := self._missing(target, plan):
             with watch.stage("fetch"):

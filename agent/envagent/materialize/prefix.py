@@ -20,7 +20,7 @@ from envagent.materialize import overlay, standing, venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.layout import lacks_bytecode
 from envagent.materialize.progress import silent
-from envagent.materialize.ready import FOLDER
+from envagent.materialize.ready import FOLDER, read_ready
 from envagent.materialize.trees import obtain_trees
 from envagent.store.flock import acquire, held
 from envagent.store.references import References
@@ -110,6 +110,21 @@ def existing(plan: Plan, store: NodeStore, prefix: Path) -> Prefix | None:
     with disk.errors_in_words():
         ready = standing.find(plan, store, place)
     return _prefix(place, ready, is_new=False) if ready else None
+
+
+def note_use(plan: Plan, store: NodeStore, prefix: Path) -> None:
+    """The environment of `plan` at `prefix` is asked for now, and keeps its trees.
+
+    Where the store knows nothing of it (it came with an image, or is older than the store), its mark tells the trees.
+    """
+    references = References(store.root)
+    try:
+        references.touch(prefix)
+    except FileNotFoundError:
+        if ready := read_ready(prefix):
+            used = [part.key for part in ready.parts + ready.bytecode]
+            base = [plan.given.tree] if plan.given and plan.given.tree else []
+            references.note_prefix(prefix, prefix / FOLDER, used + base)
 
 
 def _checked(prefix: Path) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from envagent.lock.canonical import lock_id
 from envagent.lock.reading import read_lock
 from envagent.machine import platform
+from envagent.store.references import References
 from fixtures.agent import PYTHON, Agent, lock_document, write_lock
 from fixtures.patience import until
 from fixtures.proxy import running_proxy
@@ -103,6 +104,17 @@ async def test_a_note_that_cannot_be_written_fails_no_work(agent: Agent, lock: P
     (agent.data / "answers").write_text("in the way")
     said = await agent.run("materialize", lock, "--prefix", "env")
     assert (said.code, said.out) == (0, f"{agent.home}/env\n"), said.err
+
+
+async def test_a_prefix_that_came_from_elsewhere_is_found_and_its_trees_are_kept_from_then_on(
+    agent: Agent, lock: Path
+) -> None:
+    assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
+    [known] = References(agent.data / "store").prefixes()
+    said = await agent.run("materialize", lock, "--prefix", "env", "--data", "other", "--json")
+    assert said.code == 0, said.err
+    assert said.json["new"] is False
+    assert list(References(agent.home / "other" / "store").prefixes()) == [known]
 
 
 async def test_a_prefix_that_was_removed_is_made_again_from_the_store(
