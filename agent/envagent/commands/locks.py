@@ -53,17 +53,18 @@ def check_output(path: str | None) -> None:
     if path is None:
         return
     if Path(path).is_dir():
-        raise UsageError(f"-o {path} is a directory", hint=f"name a file in it, such as {Path(path) / 'lock.json'}")
+        raise UsageError(f"-o {path} is a directory", hint="name a file in it")
     if not Path(path).absolute().parent.is_dir():
         raise UsageError(f"there is no directory {Path(path).parent} for -o {path}", hint="make it first")
 
 
 def write_out(data: bytes, path: str | None) -> None:
-    """Write to the file at once, so that no reader sees half of it; or to stdout without one."""
+    """Write to the file at once, so that no reader sees half of it; or to stdout without one. Raises UsageError."""
     if path is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
+    check_output(path)
     place = Path(path)
     fresh = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:

@@ -80,9 +80,9 @@ def _node(args: Namespace) -> NodeStatus:
     config = config_of(args)
     answer = asked(config, "/swarm")
     if answer is None:
+        who = "no daemon" if asked(config, "/status") is None else "a daemon that is no node of a swarm"
         raise UsageError(
-            f"no node of a swarm serves {config.data}",
-            hint="start one: envagent serve --proxy URL --listen HOST:PORT",
+            f"{who} serves {config.data}", hint="start one: envagent serve --proxy URL --listen HOST:PORT"
         )
     return msgspec.json.decode(answer, type=NodeStatus)
 

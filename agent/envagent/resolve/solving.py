@@ -29,6 +29,7 @@ from envagent.resolve.given import Given
 from envagent.resolve.provided import described, provided
 from envagent.resolve.together import together
 from envagent.resolve.uv import Question
+from envproxy.commands.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class Solver:
             python = await self._python(asked, target, given)
         except Unresolvable as error:
             raise conflict.explained(error, given, packages) from None
-        self.tell(f"{machine.name}: {len(python)} packages from PyPI")
+        self.tell(f"{machine.name}: {counted(len(python), 'package')} from PyPI")
         return dataclasses.replace(target, packages=(*target.packages, *python))
 
     async def _with_interpreter(self, asked: Asked, target: Target) -> Target:
@@ -114,7 +115,7 @@ class Solver:
             exclude_newer=words.exclude_newer(request),
         )
         packages = await conda.solved(question, self.places, self.gateway)
-        self.tell(f"{machine.name}: {len(packages)} packages from conda")
+        self.tell(f"{machine.name}: {counted(len(packages), 'package')} from conda")
         return packages
 
     async def _python(self, asked: Asked, target: Target, there: Sequence[Provided]) -> tuple[PythonPackage, ...]:

@@ -247,8 +247,17 @@ def test_a_place_where_no_lock_can_be_written_is_refused_before_the_work(
     agent: Agent, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert_refused(agent.say(*words, "-o", "."), 2, "error: -o . is a directory", "such as lock.json")
+    assert_refused(agent.say(*words, "-o", "."), 2, "error: -o . is a directory")
     assert_refused(agent.say(*words, "-o", "no/lock.json"), 2, "error: there is no directory no for -o no/lock.json")
+
+
+@pytest.mark.parametrize("words", [("sbom",), ("export", "--format", "pylock")], ids=lambda words: words[0])
+def test_a_place_where_nothing_can_be_written_is_refused(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    assert_refused(agent.say(*words, lock, "-o", tmp_path), 2, f"error: -o {tmp_path} is a directory")
+    assert_refused(agent.say(*words, lock, "-o", tmp_path / "no" / "x"), 2, "error: there is no directory ")
 
 
 def test_a_file_that_is_no_lock_is_not_written_over(agent: Agent, tmp_path: Path) -> None:

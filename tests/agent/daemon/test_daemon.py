@@ -218,6 +218,16 @@ async def test_whoever_watches_sees_the_events_of_all_until_the_daemon_ends(
     assert await process.wait() == 0
 
 
+async def test_status_tells_a_daemon_that_is_no_node_from_none(agent: Agent) -> None:
+    none = await agent.run("status")
+    async with serving(agent):
+        alone = await agent.run("status")
+    assert (none.code, none.err.splitlines()[0]) == (2, f"error: no daemon serves {agent.home}/data")
+    assert (alone.code, alone.err.splitlines()[0]) == (
+        2, f"error: a daemon that is no node of a swarm serves {agent.home}/data",
+    )  # fmt: skip
+
+
 async def test_loopback_may_watch_but_not_order(agent: Agent, unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with serving(agent, "--listen", f"127.0.0.1:{unused_tcp_port}") as (process, lines):
