@@ -7,10 +7,10 @@ import pytest
 from envproxy.swarm.directory import Key, NameTaken, Rules
 from envproxy.swarm.layout import Layout
 from envproxy.swarm.messages import Holding
-from fixtures.directories import IMPLEMENTATIONS, KEY, MIB, SHA, SIX, Town, asked, whole
+from fixtures.directories import EIGHT, IMPLEMENTATIONS, KEY, MIB, SHA, Town, asked, whole
 
 RULES = Rules(leases=4, leases_per_node=2, lease_s=5.0, expiry_s=15.0, accusers=2, ban_s=60.0, settle_s=3.0)
-ALL = SIX.all
+ALL = EIGHT.all
 EVERYTHING = 64  # pieces wanted at a time
 
 
@@ -26,17 +26,17 @@ async def test_a_piece_is_leased_to_one_node_only(town: Town):
     first = await town.ask("a")
     second = await town.ask("b")
 
-    assert len(first.leases) == len(second.leases) == 2
+    assert (len(first.leases), len(second.leases)) == (2, 1)
     assert not set(first.leases) & set(second.leases)
 
 
 async def test_no_more_pieces_of_an_artifact_are_leased_than_the_rules_say(town: Town):
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         await town.join(name)
 
-    granted = [await town.ask(name) for name in ("a", "b", "c")]
+    granted = [await town.ask(name) for name in ("a", "b", "c", "d")]
 
-    assert [len(assignment.leases) for assignment in granted] == [2, 2, 0]
+    assert [len(assignment.leases) for assignment in granted] == [2, 1, 1, 0]
 
 
 async def test_only_pieces_whose_hash_is_known_are_dealt_out(town: Town):
@@ -139,15 +139,59 @@ async def test_three_holders_are_offered_the_least_busy_in_front(town: Town):
     assert list(asked(given).values()) == [["n0", "n1", "n2"]]
 
 
-async def test_who_was_offered_counts_as_busier(town: Town):
-    for name in ("a", "b", "seeker"):
+async def test_who_gives_is_busy_until_the_piece_is_there(town: Town):
+    for name in ("a", "b", "first", "second"):
         await town.join(name)
     await town.beat("a", whole())
     await town.beat("b", whole(), busy=1)
 
-    fronts = [next(iter(asked(await town.ask("seeker", count=1)).values()))[0] for _ in range(4)]
+    [(piece, [front, _])] = asked(await town.ask("first", hashed=1)).items()
+    during = asked(await town.ask("second", hashed=0b110, count=2))
+    await town.ask("first", held=1 << piece, count=0)
+    await town.ask("second", moving=0b10, count=0)
+    after = asked(await town.ask("second", moving=0b10, hashed=0b1000, count=1))
 
-    assert fronts.count("a") < 4
+    assert front == "a"
+    assert sorted(names[0] for names in during.values()) == ["a", "b"]
+    assert [names[0] for names in after.values()] == [during[2][0]]
+
+
+async def test_of_the_least_busy_ones_the_line_is_used_before_the_rarest_piece_is_asked_for(town: Town):
+    for name in ("busy", "idle", "other", "seeker"):
+        await town.join(name)
+    await town.ask("busy", held=0b11, count=0)
+    await town.beat("busy", busy=1, artifacts=0)
+    await town.ask("idle", held=0b10, count=0)
+    await town.ask("other", held=0b10, count=0)
+
+    assert list(asked(await town.ask("seeker", hashed=0b11, count=1))) == [1]
+
+
+async def test_nobody_is_sent_to_who_gives_as_many_pieces_as_it_may(town: Town):
+    await town.join("holder", slots=2)
+    await town.beat("holder", whole())
+    for name in ("first", "second"):
+        await town.join(name)
+
+    given = asked(await town.ask("first", count=4))
+    meanwhile = await town.ask("second", count=4)
+    await town.ask("first", held=sum(1 << piece for piece in given), count=0)
+
+    assert len(given) == 2
+    assert not meanwhile
+    assert len(asked(await town.ask("second", count=4))) == 4
+
+
+async def test_what_a_node_was_told_to_take_is_forgotten_with_the_node(town: Town):
+    await town.join("holder", slots=2)
+    await town.beat("holder", whole())
+    for name in ("first", "second"):
+        await town.join(name)
+    await town.ask("first", count=2)
+
+    await town.beat("first", leaving=True)
+
+    assert len(asked(await town.ask("second", count=4))) == 2
 
 
 async def test_holders_in_the_own_zone_are_offered_first(town: Town):
@@ -173,7 +217,7 @@ async def test_one_node_of_a_zone_brings_what_other_zones_have(town: Town):
 
     assert len(brought) == 4
     assert not set(brought) & set(rest)
-    assert len(rest) == 2
+    assert len(rest) == 4
 
 
 async def test_what_only_avoided_nodes_have_is_leased(town: Town):
@@ -279,7 +323,7 @@ async def test_what_is_gone_is_not_offered(town: Town):
 async def test_a_part_can_be_announced(town: Town):
     await town.join("a")
     await town.join("b")
-    part = Holding(sha256=SHA, size=SIX.size, private=False, piece_bytes=SIX.piece_bytes, held=b"\x05")
+    part = Holding(sha256=SHA, size=EIGHT.size, private=False, piece_bytes=EIGHT.piece_bytes, held=b"\x05")
 
     await town.beat("a", part)
 
@@ -289,7 +333,7 @@ async def test_a_part_can_be_announced(town: Town):
 async def test_a_part_that_was_cut_otherwise_is_worth_nothing(town: Town):
     await town.join("a")
     await town.join("b")
-    part = Holding(sha256=SHA, size=SIX.size, private=False, piece_bytes=MIB, held=b"\x05")
+    part = Holding(sha256=SHA, size=EIGHT.size, private=False, piece_bytes=2 * MIB, held=b"\x05")
 
     assert await town.beat("a", part) == ""
 

@@ -8,6 +8,7 @@ that live must get everything within a bounded number of rounds.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -15,21 +16,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from envproxy.swarm.directory import Rules
-from fixtures.directories import KEY, SIX, Town, now
+from fixtures.directories import EIGHT, KEY, Town, now
 
 RULES = Rules(leases=3, leases_per_node=2, lease_s=5.0, expiry_s=15.0, accusers=2, ban_s=20.0, settle_s=3.0)
+SLOTS = 3
 NODES = {"a": "x", "b": "x", "c": "y", "d": "y", "e": ""}
 names = st.sampled_from(sorted(NODES))
 
 
 @dataclass
 class Agent:
-    """What is true of a node, whatever the directory thinks. `moving` says who gives each piece ("": the proxy)."""
+    """What is true of a node, whatever the directory thinks. `moving` says who gives each piece ("": the proxy).
+
+    `dealt` is what it was told to take of whom, and has not said since that it does not move any more.
+    """
 
     epoch: int = 0
     lives: bool = False
     disk: int = 0
     moving: dict[int, str] = field(default_factory=dict)
+    dealt: dict[int, str] = field(default_factory=dict)
     avoid: set[str] = field(default_factory=set)
 
 
@@ -44,7 +50,7 @@ class Swarm(RuleBasedStateMachine):
         for name in NODES:
             self.start(name, 0)
 
-    @rule(name=names, kept=st.integers(0, SIX.all))
+    @rule(name=names, kept=st.integers(0, EIGHT.all))
     def restart(self, name: str, kept: int) -> None:
         """A node starts, or was killed and starts again, with some of what it had."""
         self.start(name, kept)
@@ -53,7 +59,8 @@ class Swarm(RuleBasedStateMachine):
         agent = self.agents[name]
         agent.epoch += 1
         agent.lives, agent.disk, agent.moving, agent.avoid = True, agent.disk & kept, {}, set()
-        now(self.town.join(name, epoch=agent.epoch, zone=NODES[name]))
+        agent.dealt = {}
+        now(self.town.join(name, epoch=agent.epoch, zone=NODES[name], slots=SLOTS))
         self.end_leases(name)
 
     @precondition(lambda self: any(agent.lives for agent in self.agents.values()))
@@ -62,7 +69,7 @@ class Swarm(RuleBasedStateMachine):
         """A node is gone without a word."""
         self.agents[name].lives = False
 
-    @rule(name=names, count=st.integers(0, 6), hashed=st.sampled_from([SIX.all, 0b000111]), lost=st.booleans())
+    @rule(name=names, count=st.integers(0, 8), hashed=st.sampled_from([EIGHT.all, 0b000111]), lost=st.booleans())
     def want(self, name: str, count: int, hashed: int, lost: bool) -> None:
         """A node asks; its answer may get lost."""
         agent = self.agents[name]
@@ -87,7 +94,7 @@ class Swarm(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.town.clock.advance(seconds)
 
-    @rule(name=names, piece=st.integers(0, SIX.count - 1))
+    @rule(name=names, piece=st.integers(0, EIGHT.count - 1))
     def send(self, name: str, piece: int) -> None:
         """The proxy is asked for a piece: it knows exactly who has its lease."""
         has_it = now(self.town.directory.touch(KEY, name, piece, tenant="default", keep=True))
@@ -110,10 +117,11 @@ class Swarm(RuleBasedStateMachine):
         given = now(self.town.ask(name, count=count, hashed=hashed, **state))
         if given is None:
             agent.epoch += 1
-            now(self.town.join(name, epoch=agent.epoch, zone=NODES[name]))
+            now(self.town.join(name, epoch=agent.epoch, zone=NODES[name], slots=SLOTS))
             self.end_leases(name)
             return
         self.end_leases(name, moving & ~agent.disk)
+        agent.dealt = {piece: giver for piece, giver in agent.dealt.items() if piece in agent.moving}
         missing = hashed & ~(agent.disk | moving)
         assert len(given.leases) + len(given.offers) <= count
         for piece in given.leases:
@@ -126,15 +134,19 @@ class Swarm(RuleBasedStateMachine):
             assert not agent.avoid.union([name]).intersection(node.name for node in offered.holders)
         if not given and count and missing:
             assert self.are_all_on_their_way(name, missing)
+        agent.dealt |= {offered.piece: offered.holders[0].name for offered in given.offers}
         if not lost:
             agent.moving |= dict.fromkeys(given.leases, "")
             agent.moving |= {offered.piece: offered.holders[0].name for offered in given.offers}
 
     def are_all_on_their_way(self, name: str, missing: int) -> bool:
-        """Nothing to do is right only while leases are out: of the proxy or, for what other zones have, of a zone."""
+        """Nothing to do is right only while leases are out, of the proxy or, for what other zones have, of a zone; or
+        while somebody gives as many pieces as it may.
+        """
+        dealt = Counter(giver for agent in self.agents.values() for giver in agent.dealt.values())
         live = [piece for piece, (_, until) in self.leases.items() if until > self.town.clock()]
         elsewhere = any(agent.disk & missing for other, agent in self.agents.items() if NODES[other] != NODES[name])
-        return bool(live) or elsewhere
+        return bool(live) or elsewhere or max(dealt.values(), default=0) >= SLOTS
 
     def finish(self, name: str, agent: Agent, piece: int, *, arrives: bool) -> None:
         giver = agent.moving.pop(piece)
@@ -164,9 +176,9 @@ class Swarm(RuleBasedStateMachine):
                 agent.avoid &= {other for other in NODES if other not in living}
                 for piece in list(agent.moving):
                     self.finish(name, agent, piece, arrives=True)
-                self.ask(name, agent, 4, SIX.all)
+                self.ask(name, agent, 4, EIGHT.all)
             self.town.clock.advance(1.0)
-        assert {name: agent.disk for name, agent in living.items()} == dict.fromkeys(living, SIX.all)
+        assert {name: agent.disk for name, agent in living.items()} == dict.fromkeys(living, EIGHT.all)
 
 
 TestSwarm = Swarm.TestCase

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fixtures.wheels import Dist
 
 MIB = 1 << 20
-PIECE_BYTES = 4 * MIB
+PIECE_BYTES = MIB
 
 
 def wheel(size: int, name: str) -> Dist:
@@ -87,7 +87,7 @@ async def test_a_full_disk_shows_no_half_of_a_file_and_what_came_is_not_fetched_
         assert whole == dist.sha256
         assert visible(cramped, dist) == []
         kept = cramped.pieces(dist.sha256)
-        assert 0 < kept < 5
+        assert 0 < kept < 40
         await asyncio.to_thread(enlarge, small, 200)
         assert await cramped.get(path_of(dist)) == dist.sha256
         status = await cramped.status()
@@ -99,7 +99,7 @@ async def test_what_is_evicted_while_a_peer_takes_it_arrives_whole_and_is_gone_a
 ) -> None:
     old, new = wheel(12 * MIB, "old"), wheel(12 * MIB, "new")
     upstream.add(old, new)
-    tight = {"ENVAGENT_ARTIFACTS_LIMIT": "20MB", "ENVAGENT_UPLOAD_RATE": "1MB"}  # so a piece takes three seconds
+    tight = {"ENVAGENT_ARTIFACTS_LIMIT": "20MB", "ENVAGENT_UPLOAD_RATE": "250kB"}  # so a piece takes three seconds
     async with running_node(tmp_path / "node", proxy.url, environ=tight) as node:
         assert await node.get(path_of(old)) == old.sha256
         url = f"{node.url}/swarm/v1/artifacts/{old.sha256}/pieces/0"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL = b"small enough to be one piece"
 MIB = 1024 * 1024
-LARGE = Random(5).randbytes(9 * MIB)  # pieces of 4, 4 and 1 MiB
+LARGE = Random(5).randbytes(8 * MIB + 1)  # eight pieces of 1 MiB, and one of a byte
 
 
 async def test_an_agent_gets_a_small_artifact_as_one_piece_whose_hash_is_its_digest(upstream: FakeFiles, come):
@@ -57,23 +57,23 @@ async def test_a_large_artifact_comes_in_pieces_with_hashes_of_their_own(upstrea
     got: dict[int, bytes] = {}
     hashes = b""
 
-    while len(got) < 3:
+    while len(got) < 9:
         held = sum(1 << piece for piece in got)
         given = await agent.obtain(sha256, "/files/demo/large.bin", held=held, hashes=len(hashes) // 32)
         hashes += given.hashes
         for piece in given.leases:
             got[piece] = await agent.piece(sha256, piece)
 
-    assert b"".join(got[piece] for piece in range(3)) == LARGE
-    assert [hashes[32 * piece : 32 * piece + 32].hex() for piece in range(3)] == [digest(got[p]) for p in range(3)]
-    assert [len(got[piece]) for piece in range(3)] == [4 * MIB, 4 * MIB, MIB]
+    assert b"".join(got[piece] for piece in range(9)) == LARGE
+    assert [hashes[32 * piece : 32 * piece + 32].hex() for piece in range(9)] == [digest(got[p]) for p in range(9)]
+    assert [len(got[piece]) for piece in range(9)] == [MIB] * 8 + [1]
 
 
 async def test_the_first_pieces_are_given_while_the_proxy_still_downloads_the_last(upstream: FakeFiles, come):
     sha256 = upstream.put("large.bin", LARGE)
     head, rest = asyncio.Event(), asyncio.Event()
     upstream.fail("/files/large.bin", Delay(head), times=1)
-    upstream.fail("/files/large.bin", Gate(5 * MIB, rest))
+    upstream.fail("/files/large.bin", Gate(MIB + MIB // 2, rest))
     head.set()
     agent = await come("node-1")
 
@@ -83,7 +83,7 @@ async def test_the_first_pieces_are_given_while_the_proxy_still_downloads_the_la
 
     assert given.leases == [0]
     assert given.hashes.hex() == digest(first)
-    assert first == LARGE[: 4 * MIB]
+    assert first == LARGE[:MIB]
 
 
 async def test_head_of_a_piece_that_arrives_is_answered_without_its_bytes(
@@ -103,7 +103,7 @@ async def test_head_of_a_piece_that_arrives_is_answered_without_its_bytes(
     rest.set()
 
     assert head.startswith(b"HTTP/1.1 200")
-    assert f"Content-Length: {4 * MIB}".encode() in head
+    assert f"Content-Length: {MIB}".encode() in head
     assert body == b""
 
 
@@ -141,9 +141,9 @@ async def test_a_piece_can_be_resumed(upstream: FakeFiles, come):
 
 
 async def test_pieces_without_a_lease_come_from_one_allowance_for_all(upstream: FakeFiles, proxy: LocalProxy, come):
-    sha256 = upstream.put("large.bin", LARGE)
+    sha256 = upstream.put("whole.bin", LARGE[: 4 * MIB])
     agents = [await come(f"node-{number}") for number in range(6)]
-    await agents[0].obtain(sha256, "/files/demo/large.bin")
+    await agents[0].obtain(sha256, "/files/demo/whole.bin")
     await proxy.settled()
 
     for agent in agents[1:5]:  # 20 MB are allowed at once

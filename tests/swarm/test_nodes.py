@@ -100,7 +100,7 @@ async def test_a_node_that_was_killed_goes_on_with_the_pieces_that_it_has(tmp_pa
         proxy_process(home, upstream=upstream, settings=SWARM, environ=SECRET) as proxy,
     ):
         upstream.add(dist)
-        upstream.fail(f"*/{dist.filename}", Gate(13 * MIB, released), times=1)
+        upstream.fail(f"*/{dist.filename}", Gate(3 * MIB + MIB // 2, released), times=1)
         async with running_node(tmp_path / "node", proxy.url) as node:
             asking = asyncio.create_task(node.get(path_of(dist)))
             while node.pieces(dist.sha256) < 3:
@@ -115,14 +115,14 @@ async def test_a_node_that_was_killed_goes_on_with_the_pieces_that_it_has(tmp_pa
             released.set()
             assert await asking == dist.sha256
             status = await node.status()
-    assert status["origin_bytes"] == len(dist.data) - here * 4 * MIB
+    assert status["origin_bytes"] == len(dist.data) - here * MIB
 
 
 async def test_nodes_finish_after_their_proxy_was_killed_and_came_back(tmp_path: Path, home: Path) -> None:
     dist = wheel(24 * MIB)
     async with FakeIndex() as upstream:
         upstream.add(dist)
-        upstream.fail(f"*/{dist.filename}", Gate(13 * MIB, asyncio.Event()), times=1)
+        upstream.fail(f"*/{dist.filename}", Gate(3 * MIB + MIB // 2, asyncio.Event()), times=1)
         async with (
             proxy_process(home, upstream=upstream, settings=SWARM, environ=SECRET) as proxy,
             running_nodes(tmp_path, proxy.url, 2) as nodes,

@@ -25,9 +25,13 @@ MIB = 1024 * 1024
         pytest.param(0, 1, 1, id="nothing"),
         pytest.param(200_000, 200_000, 1, id="a small wheel"),
         pytest.param(8 * MIB - 1, 8 * MIB - 1, 1, id="just below 8 MiB"),
-        pytest.param(8 * MIB, 4 * MIB, 2, id="8 MiB"),
+        pytest.param(8 * MIB, MIB, 8, id="8 MiB"),
+        pytest.param(128 * MIB, MIB, 128, id="128 pieces"),
+        pytest.param(128 * MIB + 1, 2 * MIB, 65, id="one byte more"),
+        pytest.param(512 * MIB, 4 * MIB, 128, id="128 pieces of 4 MiB"),
+        pytest.param(512 * MIB + 1, 4 * MIB, 129, id="more pieces, not larger ones"),
         pytest.param(2000 * MIB, 4 * MIB, 500, id="500 pieces of 4 MiB"),
-        pytest.param(2000 * MIB + 1, 8 * MIB, 251, id="one byte more"),
+        pytest.param(2000 * MIB + 1, 8 * MIB, 251, id="more than 500 pieces"),
         pytest.param(2_500_000_000, 8 * MIB, 299, id="a CUDA wheel"),
     ],
 )
@@ -112,7 +116,7 @@ def test_a_rare_piece_is_found_in_a_large_crowd():
     crowd.set("rare", 0b11)
 
     for seed in range(20):
-        assert crowd.draw(1, 3, Random(seed), lambda _: True) == ["rare"]
-    assert crowd.draw(1, 3, Random(0), lambda name: name != "rare") == []
-    assert len(set(crowd.draw(0, 15, Random(0), lambda _: True))) == 15
-    assert len(crowd.draw(0, 2, Random(0), lambda _: True)) == 2
+        assert crowd.draw(0b10, 3, Random(seed), lambda _: True) == ["rare"]
+    assert crowd.draw(0b10, 3, Random(0), lambda name: name != "rare") == []
+    assert len(set(crowd.draw(0b1, 15, Random(0), lambda _: True))) == 15
+    assert len(crowd.draw(0b1, 2, Random(0), lambda _: True)) == 2

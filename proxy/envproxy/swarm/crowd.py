@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 _GLANCE: Final = 32  # members looked at before all of them are
-_ENOUGH: Final = 3  # of them that have a piece
+_ENOUGH: Final = 3  # of them that have something wanted
 
 
 class Crowd:
@@ -48,16 +48,19 @@ class Crowd:
                 union |= bitmap
         return union
 
-    def draw(self, piece: int, count: int, random: Random, admits: Callable[[str], bool]) -> list[str]:
-        """Up to `count` members at random that have the piece and are admitted; at least _ENOUGH if there are."""
-        found = self._among(random.sample(self._names, min(_GLANCE, len(self._names))), piece, admits)
+    def draw(self, wanted: int, count: int, random: Random, admits: Callable[[str], bool]) -> list[str]:
+        """Up to `count` members at random that are admitted and have one of the wanted pieces.
+
+        At least _ENOUGH if there are so many.
+        """
+        found = self._among(random.sample(self._names, min(_GLANCE, len(self._names))), wanted, admits)
         if len(found) < _ENOUGH and len(self._names) > _GLANCE:
-            found = self._among(self._names, piece, admits)
+            found = self._among(self._names, wanted, admits)
             return random.sample(found, min(count, len(found)))
         return found[:count]
 
-    def _among(self, names: list[str], piece: int, admits: Callable[[str], bool]) -> list[str]:
-        return [name for name in names if self.has[name] >> piece & 1 and admits(name)]
+    def _among(self, names: list[str], wanted: int, admits: Callable[[str], bool]) -> list[str]:
+        return [name for name in names if self.has[name] & wanted and admits(name)]
 
     def _remove(self, name: str) -> None:
         """The last one takes its place."""

@@ -70,7 +70,7 @@ class Rules:
     """The numbers of the directory; durations are seconds."""
 
     leases: int = 8  # outstanding for an artifact: as many senders the swarm can have in its first moment
-    leases_per_node: int = 2  # one moving and one behind it, so that the proxy's line never idles
+    leases_per_node: int = 2  # one moving and one behind it, where there are too few nodes to keep the proxy busy
     lease_s: float = 5.0
     expiry_s: float = 15.0  # three heartbeats
     candidates: int = 3  # offered for a piece, the least busy of a sample
@@ -80,6 +80,14 @@ class Rules:
     settle_s: float = (
         3.0  # after a start what somebody has is not leased: others are about to say that they have more
     )
+
+    def room(self, out: int, own: int) -> int:
+        """How many leases more a node may get that has `own` of the `out` that are outstanding.
+
+        What several nodes bring at the same time they can all give on; what one brings has only its line to leave by.
+        """
+        most = self.leases_per_node if out < self.leases / 2 else 1
+        return max(0, min(self.leases - out, most - own))
 
 
 class Directory(Protocol):

@@ -1,8 +1,9 @@
 """How an artifact is cut into pieces: the same on every node, for it follows from the size alone.
 
-A piece is what is leased, hashed and sent. Small ones cost requests, large ones make nodes wait for one another; with
+A piece is what is leased, hashed and sent. Small ones cost requests, large ones make nodes wait for one another: with
 ten times as many pieces as there are doublings of the swarm the wait is below a tenth (Mundinger, Weber and Weiss,
-2008). Below WHOLE_BYTES one request costs less than any cut would save.
+2008), so some hundred pieces do for any swarm, and pieces grow no further than it takes to have as many. Below
+WHOLE_BYTES one request costs less than any cut would save.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Final
 
 from .bitmap import whole
 
-PIECE_BYTES: Final = 4 * 1024 * 1024
+PIECE_BYTES: Final = 1024 * 1024  # at least
+LARGE_BYTES: Final = 4 * 1024 * 1024  # a larger piece costs no less for each byte
 WHOLE_BYTES: Final = 8 * 1024 * 1024  # artifacts below it are one piece
+PIECES: Final = 128  # are enough while pieces are smaller than LARGE_BYTES
 MAX_PIECES: Final = 500  # after Dragonfly: 16 kB of hashes, 63 bytes of bitmap
 
 
@@ -30,7 +33,7 @@ class Layout:
         if size < WHOLE_BYTES:
             return cls(size, max(1, size))
         piece_bytes = PIECE_BYTES
-        while -(-size // piece_bytes) > MAX_PIECES:
+        while -(-size // piece_bytes) > (PIECES if piece_bytes < LARGE_BYTES else MAX_PIECES):
             piece_bytes *= 2
         return cls(size, piece_bytes)
 

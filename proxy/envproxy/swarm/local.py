@@ -6,7 +6,7 @@ were last heard of, and the silent ones are forgotten first thing in each call. 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -21,15 +21,14 @@ from .swarmed import Swarmed, Wish
 
 @dataclass(slots=True)
 class _Member:
-    """A live node. `busy` is what it said last, `asked` for how many pieces it was offered first since then.
+    """A live node. `unknown` are the pieces that it said it sends, beyond those that were dealt out here.
 
     `holds` are the artifacts it has something of or wants, each with whether a beat announced it.
     """
 
     node: Node
     heard_at: float
-    busy: int = 0
-    asked: int = 0
+    unknown: int = 0
     holds: dict[Key, bool] = field(default_factory=dict)
 
     @property
@@ -59,6 +58,7 @@ class LocalDirectory:
         self._nodes: dict[str, Node] = {}
         self._members = OrderedDict[str, _Member]()
         self._swarms: dict[Key, Swarmed] = {}
+        self._giving = Counter[str]()  # the pieces that each node gives, of all artifacts
 
     async def join(self, node: Node) -> None:
         """See `Directory`."""
@@ -85,7 +85,7 @@ class LocalDirectory:
             self._forget(beat.node)
             self._count()
             return ""
-        member.busy, member.asked = beat.busy, 0
+        member.unknown = max(0, beat.busy - self._giving[beat.node])
         if beat.anew:
             self._take_back(member, [key for key, is_announced in member.holds.items() if is_announced])
         self._take_back(member, [Key(sha256, owner) for sha256 in beat.gone for owner in ("", tenant)])
@@ -105,8 +105,6 @@ class LocalDirectory:
         settled = self._clock() >= self._began_at + self._rules.settle_s
         may_lease = settled or not (want.held or swarm.is_held)
         assignment = self._decide(key, swarm, _wish(member.node, want, layout, hashed, may_lease))
-        for offered in assignment.offers:
-            self._members[offered.holders[0].name].asked += 1
         self._reporter.offered(len(assignment.offers))
         return assignment
 
@@ -151,7 +149,7 @@ class LocalDirectory:
         member.holds.setdefault(key, False)
         swarm = self._swarms.get(key)
         if swarm is None:
-            swarm = self._swarms[key] = Swarmed(self._rules, self._random, self._nodes, self._load)
+            swarm = self._swarms[key] = Swarmed(self._rules, self._random, self._nodes, self._load, self._giving)
             self._count()
         return swarm
 
@@ -170,7 +168,7 @@ class LocalDirectory:
 
     def _load(self, name: str) -> float:
         member = self._members[name]
-        return (member.busy + member.asked) / member.node.slots
+        return (member.unknown + self._giving[name]) / member.node.slots
 
     def _hear(self, name: str, epoch: int, tenant: str) -> _Member | None:
         """The node, which has just said something; None if it is not known, in this life and of this tenant."""

@@ -5,16 +5,18 @@ this order, after what it has and what moves has been noted:
 
 1. Leases of pieces that nobody within its reach has and nobody brings, at random, so that the proxy's line is never
    idle and no two nodes hold the same.
-2. Pieces that its own zone has, the rarest first.
-3. Pieces that other zones have, one bringer a zone.
+2. Pieces that its own zone has, from the least busy that has one: the line that idles is the one to be used. Of what
+   the least busy have, the rarest first.
+3. Pieces that other zones have, in the same way, one bringer a zone.
 
-A piece that its holder may not give this node (`avoid`, bans) counts as held by nobody.
+A piece that its holder may not give this node (`avoid`, bans) counts as held by nobody. One whose holders give as
+many pieces as they may is not offered: the node hears of it when that changes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 from random import Random
@@ -25,6 +27,7 @@ from .bitmap import ALL, pieces
 from .crowd import Crowd
 from .directory import Assignment, Node, Offered, Rules
 from .leases import ORIGIN, Leases
+from .transfers import Transfers
 
 _DRAWN: Final = 64  # pieces at random of which the rarest are offered
 
@@ -56,11 +59,22 @@ class Decision:
 
 
 class Swarmed:
-    """See the module. `nodes` are the live ones by name, `load` says how busy one of them is."""
+    """See the module. `nodes` are the live ones by name, `load` says how busy one of them is: 1 has no slot free.
 
-    def __init__(self, rules: Rules, random: Random, nodes: dict[str, Node], load: Callable[[str], float]) -> None:
+    `giving` is kept up to date, for all artifacts together: how many pieces each node gives.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        random: Random,
+        nodes: dict[str, Node],
+        load: Callable[[str], float],
+        giving: Counter[str],
+    ) -> None:
         self.leases = Leases()
         self.bans = Bans(rules.accusers, rules.ban_s)
+        self._transfers = Transfers(giving)
         self._rules = rules
         self._random = random
         self._nodes = nodes
@@ -110,6 +124,7 @@ class Swarmed:
         """A node is gone, with what it had and what it was bringing."""
         self.hold(node, 0)
         self.leases.settle(node.name, 0, 0.0)
+        self._transfers.settle(node.name, 0)
         self._concerned.discard(node.name)
         self._serials.pop(node.name, None)
 
@@ -119,14 +134,14 @@ class Swarmed:
         self.hold(node, ALL if wish.held == wish.everything else wish.held)
         expired = self.leases.expire(now)
         self.leases.settle(node.name, wish.moving & ~wish.held, now + self._rules.lease_s)
+        self._transfers.settle(node.name, wish.moving & ~wish.held)
         shunned = wish.avoid | self.bans.at(now)
         near, far = self._within_reach(node.zone, shunned)
         missing = wish.everything & wish.hashed & ~(wish.held | wish.moving)
         leases = self._lease(wish, missing & ~(near | far), now) if wish.may_lease else []
         left = wish.count - len(leases)
-        offers = self._offer(self._rarest(missing & near, left), node, shunned)
-        far_ones = self._bring(wish, missing & far & ~near, left - len(offers), now)
-        offers += self._offer(far_ones, node, shunned)
+        offers = self._offer(missing & near, left, node, [node.zone], shunned)
+        offers += self._bring(missing & far & ~near, left - len(offers), node, shunned, now)
         again = sum(self._sent >> piece & 1 for piece in leases)
         for piece in leases:
             self._sent |= 1 << piece
@@ -134,43 +149,70 @@ class Swarmed:
 
     def _lease(self, wish: Wish, unheld: int, now: float) -> list[int]:
         leased = self.leases.at(ORIGIN)
+        out, own = leased.bit_count(), self.leases.of(wish.node.name, ORIGIN).bit_count()
         free = list(pieces(unheld & ~leased))
-        room = min(
-            wish.count,
-            self._rules.leases - leased.bit_count(),
-            self._rules.leases_per_node - self.leases.of(wish.node.name, ORIGIN).bit_count(),
-        )
-        chosen = self._random.sample(free, max(0, min(room, len(free))))
+        room = max(0, min(wish.count, len(free), self._rules.room(out, own)))
+        chosen = self._random.sample(free, room)
         for piece in chosen:
             self.leases.grant(piece, ORIGIN, wish.node.name, now + self._rules.lease_s)
         return chosen
 
-    def _bring(self, wish: Wish, far: int, count: int, now: float) -> list[int]:
+    def _bring(self, far: int, count: int, node: Node, shunned: frozenset[str], now: float) -> list[Offered]:
         """Pieces that this node is to bring into its zone."""
-        node = wish.node
-        chosen = self._rarest(far & ~self.leases.at(node.zone), count)
-        for piece in chosen:
-            self.leases.grant(piece, node.zone, node.name, now + self._rules.lease_s)
-        return chosen
+        zones = [zone for zone in self._zones if zone != node.zone]
+        offers = self._offer(far & ~self.leases.at(node.zone), count, node, zones, shunned)
+        for offered in offers:
+            self.leases.grant(offered.piece, node.zone, node.name, now + self._rules.lease_s)
+        return offers
 
-    def _rarest(self, candidates: int, count: int) -> list[int]:
-        if count <= 0 or not candidates:
-            return []
-        drawn = list(pieces(candidates))
-        if len(drawn) > _DRAWN:
-            drawn = self._random.sample(drawn, _DRAWN)
-        else:
-            self._random.shuffle(drawn)
-        return nsmallest(count, drawn, key=self._holders.__getitem__)
+    def _offer(
+        self, wanted: int, count: int, node: Node, zones: Iterable[str], shunned: frozenset[str]
+    ) -> list[Offered]:
+        """Up to `count` of the wanted pieces that are in those zones."""
+        offers: list[Offered] = []
+        if count <= 0 or not wanted:
+            return offers
+        order, givers = self._rarest(wanted), self._givers(wanted, zones, shunned)
+        while len(offers) < count and (chosen := self._choose(order, givers)) is not None:
+            piece, giver = order.pop(chosen[0]), chosen[1]
+            self._transfers.begin(node.name, piece, giver)
+            offers.append(Offered(piece, self._whom_to_ask(piece, node, giver, shunned)))
+        return offers
 
-    def _offer(self, chosen: Iterable[int], node: Node, shunned: frozenset[str]) -> list[Offered]:
-        return [Offered(piece, self._whom_to_ask(piece, node, shunned)) for piece in chosen]
+    def _choose(self, order: list[int], givers: Mapping[str, int]) -> tuple[int, str] | None:
+        """A place in `order`, and who is to give that piece: the least busy one, of equals that with the rarest."""
+        best: tuple[float, int, str] | None = None
+        for name, has in givers.items():
+            place = next((place for place, piece in enumerate(order) if has >> piece & 1), None)
+            if place is not None and (load := self._load(name)) < 1:
+                best = (load, place, name) if best is None else min(best, (load, place, name))
+        return best and best[1:]
 
-    def _whom_to_ask(self, piece: int, node: Node, shunned: frozenset[str]) -> tuple[Node, ...]:
-        """The least busy of some who have the piece, those of the own zone in front."""
-        limit, found = self._rules.candidates, list[str]()
+    def _rarest(self, wanted: int) -> list[int]:
+        """Some of the pieces, the rarest first; chance decides among equals."""
+        drawn = list(pieces(wanted))
+        drawn = self._random.sample(drawn, min(_DRAWN, len(drawn)))
+        return sorted(drawn, key=self._holders.__getitem__)
+
+    def _givers(self, wanted: int, zones: Iterable[str], shunned: frozenset[str]) -> dict[str, int]:
+        """What some of those have, at random, that have something wanted and a slot free."""
+        found: dict[str, int] = {}
+        for crowd in (self._zones[zone] for zone in zones if zone in self._zones):
+            names = crowd.draw(wanted, self._rules.sample, self._random, lambda name: self._gives(name, shunned))
+            found |= {name: crowd.has[name] for name in names}
+        return found
+
+    def _gives(self, name: str, shunned: frozenset[str]) -> bool:
+        return name not in shunned and self._load(name) < 1
+
+    def _whom_to_ask(self, piece: int, node: Node, giver: str, shunned: frozenset[str]) -> tuple[Node, ...]:
+        """The giver, and the least busy of some others who have the piece, those of the own zone in front."""
+        limit, found = self._rules.candidates, [giver]
+        others = shunned | {giver}
         for zone in sorted(self._zones, key=lambda zone: (zone != node.zone, self._random.random())):
-            drawn = self._zones[zone].draw(piece, self._rules.sample, self._random, lambda name: name not in shunned)
+            drawn = self._zones[zone].draw(
+                1 << piece, self._rules.sample, self._random, lambda name: name not in others
+            )
             found += nsmallest(limit - len(found), drawn, key=self._load)
             if len(found) == limit:
                 break
