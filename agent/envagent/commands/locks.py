@@ -59,13 +59,19 @@ def check_output(path: str | None) -> None:
 
 
 def write_out(data: bytes, path: str | None) -> None:
-    """Write to the file at once, so that no reader sees half of it; or to stdout without one. Raises UsageError."""
+    """Write to the file at once, so that no reader sees half of it; or to stdout without one. Raises UsageError.
+
+    A symbolic link stays one, and what is no file, such as a pipe or /dev/null, is written to.
+    """
     if path is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
     check_output(path)
-    place = Path(path)
+    place = Path(path).resolve()
+    if place.exists() and not place.is_file():
+        place.write_bytes(data)
+        return
     fresh = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         fresh.write_bytes(data)

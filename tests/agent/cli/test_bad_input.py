@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -258,6 +259,26 @@ def test_a_place_where_nothing_can_be_written_is_refused(
     lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
     assert_refused(agent.say(*words, lock, "-o", tmp_path), 2, f"error: -o {tmp_path} is a directory")
     assert_refused(agent.say(*words, lock, "-o", tmp_path / "no" / "x"), 2, "error: there is no directory ")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_written_to_and_stays_one(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path
+) -> None:
+    lock, pipe = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    held = os.open(pipe, os.O_RDWR)
+    said = agent.say("export", lock, "--format", "pylock", "-o", pipe)
+    assert (said.code, pipe.is_fifo()) == (0, True)
+    assert os.read(held, 1 << 16).startswith(b"lock-version")
+    os.close(held)
+
+
+def test_a_link_in_the_place_of_a_file_stays_one(agent: Agent, upstream: FakeIndex, tmp_path: Path) -> None:
+    lock, link = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json"), tmp_path / "link"
+    link.symlink_to(tmp_path / "pylock.toml")
+    assert agent.say("export", lock, "--format", "pylock", "-o", link).code == 0
+    assert link.is_symlink()
+    assert (tmp_path / "pylock.toml").read_text().startswith("lock-version")
 
 
 def test_a_file_that_is_no_lock_is_not_written_over(agent: Agent, tmp_path: Path) -> None:
