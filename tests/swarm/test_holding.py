@@ -51,6 +51,36 @@ def test_pieces_in_any_order_make_the_artifact(tmp_path: Path) -> None:
     assert path.read_bytes() == DATA
 
 
+class Watched(Holding):
+    """Knows what was read again of what was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reads: list[tuple[int, int]] = []
+        super().__init__(folder, WHOLE, LAYOUT, "boot-1")
+
+    def read(self, start: int, stop: int) -> bytes:
+        self.reads.append((start, stop))
+        return super().read(start, stop)
+
+
+@pytest.mark.parametrize(
+    ("order", "reads"),
+    [
+        pytest.param((0, 1, 2), [], id="in order"),
+        pytest.param((1, 0, 2), [(4, 8)], id="the second too early"),
+        pytest.param((2, 1, 0), [(4, 8), (8, 10)], id="backwards"),
+    ],
+)
+def test_what_comes_in_order_is_hashed_as_it_comes_and_not_read_again(
+    tmp_path: Path, order: tuple[int, ...], reads: list[tuple[int, int]]
+) -> None:
+    holding = Watched(tmp_path)
+    for index in order:
+        assert holding.add(index, *piece(index))
+    assert holding.finish() is not None
+    assert holding.reads == reads
+
+
 @pytest.mark.parametrize("wrong", [b"aaax", b"aaa", b"aaaaa", b""], ids=["bytes", "short", "long", "empty"])
 def test_a_piece_with_other_bytes_than_its_digest_names_is_not_kept(tmp_path: Path, wrong: bytes) -> None:
     holding = opened(tmp_path)
@@ -118,6 +148,7 @@ def test_readers_do_not_wait_for_what_is_being_hashed(tmp_path: Path) -> None:
             return super().read(start, stop)
 
     holding = Slow(tmp_path, WHOLE, LAYOUT, "boot-1")
+    assert holding.add(1, *piece(1))
     adding = threading.Thread(target=holding.add, args=(0, *piece(0)))
     adding.start()
     hashing.wait()
@@ -130,4 +161,4 @@ def test_readers_do_not_wait_for_what_is_being_hashed(tmp_path: Path) -> None:
     adding.join()
     assert fd is not None
     os.close(fd)
-    assert holding.leading == 4
+    assert holding.leading == 8

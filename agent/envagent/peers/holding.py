@@ -65,7 +65,8 @@ class Holding:
     def add(self, index: int, data: bytes | bytearray | memoryview, sha256: str) -> bool:
         """Keep a piece if it has that digest; whether it has. OSError passes."""
         start, stop = self.layout.span(index)
-        if len(data) != stop - start or hashlib.sha256(data).hexdigest() != sha256:
+        digest = hashlib.sha256(data)
+        if len(data) != stop - start or digest.hexdigest() != sha256:
             return False
         view, position = memoryview(data), start
         while view:
@@ -74,6 +75,8 @@ class Holding:
         os.pwrite(self._marks, b"\1", _HEAD.size + index)
         with self._growing:
             self._verified |= 1 << index
+            if index == self._grown:
+                self._follow(data, digest)
             self._grow()
         return True
 
@@ -118,8 +121,16 @@ class Holding:
         marks = os.pread(self._marks, self.layout.count, _HEAD.size)
         return sum(1 << index for index, mark in enumerate(marks) if mark == 1)
 
+    def _follow(self, data: bytes | bytearray | memoryview, digest: hashlib._Hash) -> None:
+        """Hash a piece that is in memory and follows on what was hashed before; of the first one that is done."""
+        if self._grown == 0:
+            self._whole = digest
+        else:
+            self._whole.update(data)
+        self._grown += 1
+
     def _grow(self) -> None:
-        """Hash what follows without a gap on what was hashed before."""
+        """Read and hash what follows without a gap on what was hashed before."""
         while self._verified >> self._grown & 1:
             start, stop = self.layout.span(self._grown)
             for position in range(start, stop, _READ_BYTES):
