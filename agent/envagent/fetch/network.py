@@ -88,11 +88,16 @@ class Network:
         demands = {"X-Expected-SHA256": sha256} if place.is_proxy else {}
         return self.server(place.url).stream(place.url, offset=offset, demands=demands, vital=False)
 
-    async def page(self, url: str, *, accept: str) -> Fetched | None:
-        """A page or a document, None if there is none. Raises SourceUnreachable, and AccessRefused by the proxy."""
+    async def page(self, url: str, *, accept: str, may_refuse: bool = False) -> Fetched | None:
+        """A page or a document, None if there is none; `may_refuse` takes a 403 for that.
+
+        Raises SourceUnreachable, and AccessRefused by the proxy.
+        """
         try:
             found = await self.server(url).fetch(url, accept=accept)
         except UpstreamError as error:
+            if may_refuse and error.answered == 403:
+                return None
             if error.answered in {401, 403} and self._is_proxy(url):
                 raise AccessRefused(error.message, hint=HOW_TO_LOG_IN if error.answered == 401 else "") from error
             asked = f"is {self._proxy} the proxy, and does it run?" if self._is_proxy(url) else ""

@@ -51,19 +51,19 @@ class Releases:
 
     async def files(self, wanted: Wanted) -> Sequence[KnownFile]:
         """Every file of the release, or the one at its URL if it is of no index. Raises SourceUnreachable."""
-        listed = [file for file in await self._page(wanted.source, wanted.name) if _is_of(file.known, wanted)]
+        listed = [file for file in await self._page(wanted) if _is_of(file.known, wanted)]
         if wanted.url and not wanted.source:
             listed = [file for file in listed if file.known.url == wanted.url] or [_alone(wanted.url)]
         return await asyncio.gather(*map(self._sized, listed))
 
-    async def _page(self, index: str, project: str) -> list[_Listed]:
+    async def _page(self, wanted: Wanted) -> list[_Listed]:
         """Asked for once, however many releases of it are wanted."""
-        key = (index, project)
+        key = (wanted.source, wanted.name)
         if key not in self._pages:
-            self._pages[key] = asyncio.create_task(self._listed(index, project))
+            self._pages[key] = asyncio.create_task(self._listed(*key, beside=wanted.beside))
         return await self._pages[key]
 
-    async def _listed(self, index: str, project: str) -> list[_Listed]:
+    async def _listed(self, index: str, project: str, *, beside: bool) -> list[_Listed]:
         for name in self._origins.index_names(index) if self._proxy else ():
             files = await self._read(f"{self._proxy}/pypi/{name}/simple/{project}/", project)
             if files:
@@ -72,11 +72,11 @@ class Releases:
         root = default_endpoint() if index == "" and not self._proxy else index
         if "://" not in root or not self._direct:
             return []
-        files = await self._read(f"{root.rstrip('/')}/{project}/", project)
+        files = await self._read(f"{root.rstrip('/')}/{project}/", project, may_refuse=beside)
         return [_Listed(_known(file, file.url), file.url) for file in files]
 
-    async def _read(self, url: str, project: str) -> list[ProjectFile]:
-        page = await self._network.page(url, accept=ACCEPT)
+    async def _read(self, url: str, project: str, *, may_refuse: bool = False) -> list[ProjectFile]:
+        page = await self._network.page(url, accept=ACCEPT, may_refuse=may_refuse)
         if page is None:
             return []
         try:

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A release whose files are asked for. `source` is the channel or the index (name or URL), "" for a bare URL."""
+    """A release whose files are asked for. `source` is the channel or the index (name or URL), "" for a bare URL.
+
+    An index `beside` the main one need not have it, and may refuse what it does not have, as object storage does.
+    """
 
     face: Literal["conda", "pypi"]
     source: str
     name: str
     version: str
     url: str = ""
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"(^|\s)#.*")
 _HASH = re.compile(r"\s--hash[=\s]\s*(?:sha256:(?P<sha256>[0-9a-f]{64})|\S+)")
-_INDEX = re.compile(r"(?:-i|--index-url|--extra-index-url)[=\s]\s*(\S+)")
+_INDEX = re.compile(r"(?:-i|--index-url|(--extra-index-url))[=\s]\s*(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,25 @@ class _Pin:
     def name(self) -> str:
         return pypi_name(self.requirement.name)
 
-    def wanted(self, index: str) -> Wanted:
-        """The question for its files."""
-        url = self.requirement.url or ""
-        return Wanted("pypi", "" if url else index, self.name, self.version, url)
+    def wanted(self, indexes: _Indexes) -> tuple[Wanted, ...]:
+        """The questions for its files, the main index's first."""
+        if url := self.requirement.url:
+            return (Wanted("pypi", "", self.name, self.version, url),)
+        beside = (Wanted("pypi", index, self.name, self.version, beside=True) for index in indexes.extra)
+        return (Wanted("pypi", indexes.main, self.name, self.version), *beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexes:
+    """Where pins are looked for, as pip does: on every one of them. `main` is "" for the default index."""
+
+    main: str
+    extra: tuple[str, ...]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Those that the file names."""
+        return tuple(dict.fromkeys(index for index in (self.main, *self.extra) if index))
 
 
 def read(data: bytes, name: str, machines: Sequence[Target], completer: Completer) -> Lock:
@@ -56,30 +71,32 @@ def read(data: bytes, name: str, machines: Sequence[Target], completer: Complete
     pins, indexes = _parsed(decoded(data, name), problems)
     if problems:
         raise LockRefused(name, problems)
-    index = indexes[0] if indexes else ""
-    known = completer.find(list(dict.fromkeys(pin.wanted(index) for pin in pins)))
-    targets = tuple(_target(machine, pins, index, known, problems) for machine in machines)
+    known = completer.find(list(dict.fromkeys(wanted for pin in pins for wanted in pin.wanted(indexes))))
+    targets = tuple(_target(machine, pins, indexes, known, problems) for machine in machines)
     if problems:
         raise LockIncomplete(name, problems)
-    return Lock({"default": Environment(request=Request(indexes=indexes), targets=targets)})
+    return Lock({"default": Environment(request=Request(indexes=indexes.named), targets=targets)})
 
 
 # --- lines ----------------------------------------------------------------------------------------------
 
 
-def _parsed(text: str, problems: list[Problem]) -> tuple[list[_Pin], tuple[str, ...]]:
+def _parsed(text: str, problems: list[Problem]) -> tuple[list[_Pin], _Indexes]:
     pins: list[_Pin] = []
-    indexes: dict[str, None] = {}
+    main, extra = "", []
     for number, line in logical_lines(text):
         where = f"line {number}"
         if found := _INDEX.fullmatch(line):
-            indexes[found[1]] = None
-            problem = rules.url(found[1])
+            if found[1]:
+                extra.append(found[2])
+            else:
+                main = found[2]
+            problem = rules.url(found[2])
         else:
             problem = _add_pin(where, line, pins)
         if problem:
             problems.append(Problem(where, problem))
-    return pins, tuple(indexes)
+    return pins, _Indexes(main, tuple(index for index in dict.fromkeys(extra) if index != main))
 
 
 def logical_lines(text: str) -> list[tuple[int, str]]:
@@ -130,7 +147,7 @@ def _pinned(requirement: Requirement) -> str:
 def _target(
     machine: Target,
     pins: Sequence[_Pin],
-    index: str,
+    indexes: _Indexes,
     known: Mapping[Wanted, Sequence[KnownFile]],
     problems: list[Problem],
 ) -> Target:
@@ -139,17 +156,25 @@ def _target(
     for pin in pins:
         if not holds(pin.requirement.marker, environment):
             continue
-        files = {file.filename: file for file in known.get(pin.wanted(index), ()) if _allows(pin, file)}
+        files = _files(pin, indexes, known)
         chosen = best_wheel(files, tags) or next((name for name in sorted(files) if not name.endswith(".whl")), None)
         if chosen is None:
             problems.append(Problem(pin.where, f"no known file of {pin.name} {pin.version} fits {machine.name}"))
         else:
-            packages.append(_package(pin, files[chosen], index))
+            packages.append(_package(pin, *files[chosen]))
     return machine.with_python(tuple(packages))
 
 
-def _allows(pin: _Pin, file: KnownFile) -> bool:
-    return not pin.digests or file.sha256 in pin.digests
+def _files(
+    pin: _Pin, indexes: _Indexes, known: Mapping[Wanted, Sequence[KnownFile]]
+) -> dict[str, tuple[KnownFile, str]]:
+    """The files that will do by name, each with its index: the first that has it."""
+    found: dict[str, tuple[KnownFile, str]] = {}
+    for wanted in pin.wanted(indexes):
+        for file in known.get(wanted, ()):
+            if not pin.digests or file.sha256 in pin.digests:
+                found.setdefault(file.filename, (file, wanted.source))
+    return found
 
 
 def _package(pin: _Pin, file: KnownFile, index: str) -> PythonPackage:
@@ -158,7 +183,7 @@ def _package(pin: _Pin, file: KnownFile, index: str) -> PythonPackage:
         name=pin.name,
         version=pin.version,
         filename=file.filename,
-        index="" if pin.requirement.url else index,
+        index=index,
         url=file.url,
         size=file.size,
         sha256=file.sha256,

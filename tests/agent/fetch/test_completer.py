@@ -113,6 +113,13 @@ async def test_an_index_that_fails_is_no_index_without_the_file(upstream: FakeIn
         await find(Sources(), Wanted("pypi", upstream.url, "alpha", "1.0"))
 
 
+async def test_only_an_index_beside_the_main_one_may_refuse_what_it_does_not_have(upstream: FakeIndex) -> None:
+    upstream.fail("/simple/alpha/", Status(403))
+    assert await find(Sources(), Wanted("pypi", upstream.url, "alpha", "1.0", beside=True)) == [[]]
+    with pytest.raises(SourceUnreachable, match="answered 403 for alpha"):
+        await find(Sources(), Wanted("pypi", upstream.url, "alpha", "1.0"))
+
+
 # --- conda ----------------------------------------------------------------------------------------------
 
 TOKEN = """

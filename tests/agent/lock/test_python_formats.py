@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import tomli_w
 from packaging.pylock import Pylock
 
 from envagent.errors import CannotExport, LockIncomplete, LockRefused
-from envagent.lock.complete import KnownFile, Nobody
+from envagent.lock.complete import KnownFile, Nobody, Wanted
 from envagent.lock.formats import export, import_bytes, import_lock, read
 from envagent.lock.model import Environment, Interpreter, Lock, PythonPackage, Request, Target
 from fixtures.locks import INDEX, Index, real, wheel
@@ -56,6 +57,50 @@ def test_real_pins_are_imported_for_every_machine(name: str, packages: int):
         ("linux-64", packages),
         ("win-64", packages),
     ]
+
+
+class Indexes:
+    """A Completer that knows which index has which files."""
+
+    def __init__(self, **files: str) -> None:
+        self.asked: list[Wanted] = []
+        self._files = {f"https://{host}.example.org/simple": name for host, name in files.items()}
+
+    def find(self, wanted: Sequence[Wanted]) -> dict[Wanted, list[KnownFile]]:
+        self.asked += wanted
+        found = {"": "idna-3.0.0-py3-none-any.whl", **self._files}
+        return {
+            one: [KnownFile(found[one.source], f"https://files.example.org/{one.source}", 5, "a" * 64)]
+            for one in wanted
+            if found.get(one.source, "").startswith(f"{one.name}-")
+        }
+
+
+EXTRA, MAIN = "https://extra.example.org/simple", "https://main.example.org/simple"
+
+
+@pytest.mark.parametrize(
+    ("option", "main"), [("", ""), (f"-i {MAIN}\n", MAIN)], ids=["beside the default one", "beside one that is named"]
+)
+def test_an_extra_index_is_asked_beside_the_main_one(option: str, main: str):
+    text = f"{option}--extra-index-url {EXTRA}\ntorch==2.5.0+cpu\nidna==3.0.0\n"
+    indexes = Indexes(extra="torch-2.5.0+cpu-cp311-cp311-linux_x86_64.whl", main="idna-3.0.0-py3-none-any.whl")
+    lock = import_bytes(text.encode(), "r.txt", indexes, machines=[LINUX])
+    assert [(one.name, one.source, one.beside) for one in indexes.asked] == [
+        ("torch", main, False),
+        ("torch", EXTRA, True),
+        ("idna", main, False),
+        ("idna", EXTRA, True),
+    ]
+    [target] = lock.environment().targets
+    assert {package.name: package.index for package in target.python} == {"torch": EXTRA, "idna": main}
+
+
+def test_a_file_that_two_indexes_have_is_the_main_one_s():
+    text = f"--extra-index-url={EXTRA}\nidna==3.0.0\n"
+    lock = import_bytes(text.encode(), "r.txt", Indexes(extra="idna-3.0.0-py3-none-any.whl"), machines=[LINUX])
+    [package] = lock.environment().targets[0].python
+    assert (package.index, package.url) == ("", "https://files.example.org/")
 
 
 def test_markers_choose_the_lines_of_each_machine():
