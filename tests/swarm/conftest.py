@@ -1,4 +1,4 @@
-"""What tests of the swarm over HTTP start from: a file host, a proxy with a swarm in front of it, agents."""
+"""What tests of the swarm start from: a file host, a proxy with a swarm before it, agents, machines of their own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 
 from fixtures.clock import FakeClock
 from fixtures.collection import FakeFiles
+from fixtures.namespaces import Network, Refused, network
 from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.swarm import SECRET, Agent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 Come = Callable[..., Awaitable[Agent]]
@@ -55,3 +56,13 @@ def come(proxy: LocalProxy) -> Come:
         return agent
 
     return come
+
+
+@pytest.fixture
+def net(request: pytest.FixtureRequest) -> Iterator[Network]:
+    """The machines that the parameter asks for, in words of `network`."""
+    try:
+        with network(**request.param) as made:
+            yield made
+    except Refused as refused:
+        pytest.skip(f"no such network can be had here: {refused}")

@@ -124,6 +124,20 @@ class Download:
         finally:
             os.close(fd)
 
+    async def growth(self) -> AsyncGenerator[int, None]:
+        """How many more bytes are here, each time some came, until it is whole. Raises as `run`."""
+        size, here = await self.opened() or 0, 0
+        while self.path is None:
+            assert self.holding is not None
+            now = min(size, self.holding.verified.bit_count() * self.holding.layout.piece_bytes)
+            if now > here:
+                yield now - here
+                here = now
+            else:
+                self._raise_error()
+                await self._news.wait()
+        yield size - here
+
     async def whole(self) -> Path:
         """Wait for the end; where the artifact is. Raises as `run`."""
         await self._done()
@@ -186,7 +200,7 @@ class Download:
             self._learn(given)
             self._start_given(given)
         if len(self._moving) >= PIECES_AT_ONCE:
-            await self._landed.wait()
+            await self._landed_or(self._around.membership.renewal_s)
         elif self._proxy_fails:
             await self._landed_or(self._around.random.uniform(*PAUSES_S))
             self._proxy_fails = False

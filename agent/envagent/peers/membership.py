@@ -93,6 +93,11 @@ class Membership:
         """The directory that knows this agent, "" for none."""
         return self.welcome.directory if self.welcome else ""
 
+    @property
+    def renewal_s(self) -> float:
+        """After which the directory must hear again of what moves, or the leases of it end."""
+        return self.welcome.lease_s / 2 if self.welcome else RETRY_S
+
     def meet(self, offers: Iterable[Offer]) -> None:
         """Remember the peers that the directory names, for when it is lost: the latest KNOWN_PEERS."""
         for peer in (peer for offer in offers for peer in offer.peers):

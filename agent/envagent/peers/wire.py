@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from envproxy.swarm.messages import Peer
 
-CONNECT_S = 1.0
+CONNECT_S = 2.5  # a full line drops the first packet of a connection, too; it is sent again after one second
 PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
 _ROOT = "/swarm/v1"
 
