@@ -97,6 +97,7 @@ def build(
     config: Config,
     *,
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     http_proxies: Mapping[str, str] | None = None,
     access_log: Callable[[bytes], object] | None = None,
     component: Literal["proxy", "agent"] = "proxy",
@@ -105,7 +106,7 @@ def build(
 
     `component` says in the metrics whose requests were answered.
     """
-    parts = _assemble(config, clock, http_proxies or {}, component)
+    parts = _assemble(config, clock, monotonic, http_proxies or {}, component)
     lines = LineBuffer(access_log) if access_log is not None and config.log.access else None
     access = AccessLog(lines, "json" if config.log.format == "json" else "text") if lines is not None else None
     gate = _gate(config)
@@ -137,7 +138,13 @@ def build(
     return app
 
 
-def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[str, str], component: str) -> Parts:
+def _assemble(
+    config: Config,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    http_proxies: Mapping[str, str],
+    component: str,
+) -> Parts:
     metrics = Metrics(CollectorRegistry(), component=component, version=__version__)
     metrics.cache_limit_bytes.set(config.store.limit_bytes)
     reporter = CountingReporter(metrics)
@@ -193,7 +200,7 @@ def _assemble(config: Config, clock: Callable[[], float], http_proxies: Mapping[
         refused=lambda index, rule: metrics.policy_refusals[index, rule].inc(),
         clock=clock,
     )
-    engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock)
+    engine = Engine(connect, artifacts, store, catalog, tasks, metrics, reporter, clock, monotonic)
     conda = assemble_conda(config.conda, engine)
     collections = assemble_files(config.files, engine)
     swarm = assemble_swarm(config, engine, indexes, files, conda.channels, collections)

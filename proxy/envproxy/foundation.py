@@ -17,7 +17,10 @@ from .tables import UpstreamConfig
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """`connect` makes the upstream of a site, which is opened with the application; `clock` counts from the epoch."""
+    """`connect` makes the upstream of a site, which is opened with the application.
+
+    `clock` counts seconds from the epoch and may be set by whoever keeps the machine's time; `monotonic` never is.
+    """
 
     connect: Callable[[UpstreamConfig], Upstream]
     artifacts: Artifacts
@@ -27,3 +30,4 @@ class Engine:
     metrics: Metrics
     reporter: Reporter
     clock: Callable[[], float]
+    monotonic: Callable[[], float]

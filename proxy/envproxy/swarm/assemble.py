@@ -41,11 +41,11 @@ def assemble(
     """The swarm of a proxy with these faces, None if it has none."""
     if not config.swarm.enabled:
         return None
-    own, clock, reporter = config.swarm, engine.clock, CountingSwarmReporter(engine.metrics)
+    own, monotonic, reporter = config.swarm, engine.monotonic, CountingSwarmReporter(engine.metrics)
     bell = Bell(RING_S)
     rules = Rules(leases=own.leases, lease_s=own.lease_s, expiry_s=own.expiry_s)
     # Not a seed that others could know: choices are no secret, but nobody needs to foresee them.
-    directory = LocalDirectory(rules, clock=clock, random=Random(uuid4().int), ring=bell.ring, reporter=reporter)  # noqa: S311 (no secret)
+    directory = LocalDirectory(rules, clock=monotonic, random=Random(uuid4().int), ring=bell.ring, reporter=reporter)  # noqa: S311 (no secret)
     places = Places(indexes, files, channels, collections, engine.artifacts, public=public_places(config))
     cuts = Flights[str, Cut](engine.tasks, engine.reporter, name="pieces")
     looks = Flights[tuple[str, str], int | None](engine.tasks, engine.reporter, name="look")
@@ -61,7 +61,8 @@ def assemble(
         bell,
         rules,
         heartbeat_s=own.heartbeat_s,
-        clock=clock,
+        clock=engine.clock,
+        monotonic=monotonic,
     )
     allowance = Allowance(own.unleased_bytes, own.unleased_bytes * ALLOWED_AT_ONCE_S)
-    return SwarmRoutes(desk, directory, pieces, admission, allowance, reporter=reporter, clock=clock)
+    return SwarmRoutes(desk, directory, pieces, admission, allowance, reporter=reporter, monotonic=monotonic)

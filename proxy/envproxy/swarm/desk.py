@@ -30,7 +30,10 @@ _ADMITTED: Final = 100_000  # remembered, some 300 bytes each
 
 
 class Desk:
-    """See the module. `name` tells this directory from earlier ones; `clock` gives seconds since the epoch."""
+    """See the module. `name` tells this directory from earlier ones.
+
+    `clock` gives seconds since the epoch, by which peers end tickets; everything else goes by `monotonic`.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Desk:
         *,
         heartbeat_s: float,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._name = name
         self._directory = directory
@@ -56,6 +60,7 @@ class Desk:
         self._rules = rules
         self._heartbeat_s = heartbeat_s
         self._clock = clock
+        self._monotonic = monotonic
         self._admitted = OrderedDict[tuple[Key, str], float]()
         self._waiting: dict[tuple[Key, str], Want] = {}
 
@@ -91,10 +96,10 @@ class Desk:
             return Given(again="hello")
         private = self._places.is_private(want.path)
         key = Key(want.sha256, tenant if private else "")
-        until = self._clock() + min(want.wait_s, WAIT_S)
+        until = self._monotonic() + min(want.wait_s, WAIT_S)
         with self._bell.listening(want.sha256) as news:
             try:
-                async with asyncio.timeout(max(0.0, until - self._clock())):
+                async with asyncio.timeout(max(0.0, until - self._monotonic())):
                     cut = await self._cut(key, want, tenant)
             except TimeoutError:
                 return Given(private=private)
@@ -105,7 +110,7 @@ class Desk:
 
     def admitted(self, sha256: str, tenant: str) -> Key | None:
         """What an artifact is to a tenant that was admitted to it of late."""
-        now = self._clock()
+        now = self._monotonic()
         for key in (Key(sha256, ""), Key(sha256, tenant)):
             if self._admitted.get((key, tenant), 0.0) > now:
                 return key
@@ -113,13 +118,13 @@ class Desk:
 
     async def _cut(self, key: Key, want: Want, tenant: str) -> Cut:
         size = None
-        if self._admitted.get((key, tenant), 0.0) <= self._clock():
+        if self._admitted.get((key, tenant), 0.0) <= self._monotonic():
             size = await self._looks.join((want.path, want.sha256), lambda: self._places.look(want.path, want.sha256))
             self._admit(key, tenant)
         return await self._pieces.cut(want.sha256, want.path, size)
 
     def _admit(self, key: Key, tenant: str) -> None:
-        self._admitted[key, tenant] = self._clock() + ADMITTED_S
+        self._admitted[key, tenant] = self._monotonic() + ADMITTED_S
         self._admitted.move_to_end((key, tenant))
         if len(self._admitted) > _ADMITTED:
             self._admitted.popitem(last=False)
@@ -134,7 +139,7 @@ class Desk:
             return found
         self._waiting[place] = want  # the directory knows the sender, so nobody else takes that node's place
         try:
-            while found == NOTHING and want.count and await news.wait(until - self._clock()):
+            while found == NOTHING and want.count and await news.wait(until - self._monotonic()):
                 if self._waiting.get(place) is not want:
                     break
                 found = await self._directory.assign(key, want, cut.layout, cut.hashed, tenant=tenant)

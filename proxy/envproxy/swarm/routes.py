@@ -29,7 +29,7 @@ _HEADERS: Final = {"Cache-Control": "no-store"}
 
 
 class SwarmRoutes:
-    """The handlers; `desk` answers the messages. `clock` gives seconds since the epoch."""
+    """The handlers; `desk` answers the messages. `monotonic` counts seconds for the allowance."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class SwarmRoutes:
         allowance: Allowance,
         *,
         reporter: SwarmReporter,
-        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self.desk = desk
         self._directory = directory
@@ -48,7 +48,7 @@ class SwarmRoutes:
         self._admission = admission
         self._allowance = allowance
         self._reporter = reporter
-        self._clock = clock
+        self._monotonic = monotonic
 
     def add_to(self, app: web.Application) -> None:
         """Register the URLs."""
@@ -103,7 +103,7 @@ class SwarmRoutes:
 
     def _allow(self, cut: Cut, piece: int) -> None:
         start, stop = cut.layout.span(piece)
-        wait_s = self._allowance.take(stop - start, self._clock())
+        wait_s = self._allowance.take(stop - start, self._monotonic())
         if wait_s:
             self._reporter.turned_away()
             raise Overasked(
