@@ -62,8 +62,10 @@ class Hall:
     opened: int = 0
     remembered: list[tuple[str, int]] = field(default_factory=list)
 
-    def download(self, data: bytes, *, flowing: bool = True) -> tuple[Download, asyncio.Semaphore]:
-        """The download of `data`; unless it is flowing, each piece must be let through."""
+    def download(
+        self, data: bytes, *, flowing: bool = True, owner: str = "one"
+    ) -> tuple[Download, asyncio.Semaphore]:
+        """The download of `data` for `owner`; unless it is flowing, each piece must be let through."""
         let = asyncio.Semaphore(1000 if flowing else 0)
         sha256 = hashlib.sha256(data).hexdigest()
 
@@ -75,7 +77,8 @@ class Hall:
         async def stored(digest: str, size: int) -> None:
             self.remembered.append((digest, size))
 
-        return self.artifacts.download(sha256, "a file", opening, Expected({"sha256": sha256}), stored=stored), let
+        expected = Expected({"sha256": sha256})
+        return self.artifacts.download(sha256, "a file", opening, expected, owner=owner, stored=stored), let
 
     async def rows(self) -> dict[str, int]:
         """The blobs that the catalog knows, with their sizes."""
@@ -118,12 +121,59 @@ async def test_a_failed_download_is_not_shared_with_who_comes_after(hall: Hall) 
     async def stored(digest: str, size: int) -> None:
         raise AssertionError("never stored")
 
-    first = hall.artifacts.download(sha256, "a file", opening, Expected({"sha256": sha256}), stored=stored)
+    def download() -> Download:
+        expected = Expected({"sha256": sha256})
+        return hall.artifacts.download(sha256, "a file", opening, expected, owner="one", stored=stored)
+
+    first = download()
     with pytest.raises(Exception, match="not what its index promises"):
         await first.blob()
-    assert (
-        hall.artifacts.download(sha256, "a file", opening, Expected({"sha256": sha256}), stored=stored) is not first
-    )
+    assert download() is not first
+
+
+async def test_each_who_wanted_a_download_is_told_of_its_end_once(hall: Hall) -> None:
+    download, let = hall.download(SMALL, flowing=False, owner="one")
+    for owner in ("other", "one", "other"):
+        assert hall.download(SMALL, owner=owner)[0] is download
+    let.release()
+    digest = await download.blob()
+    await until(lambda: not hall.artifacts.busy())
+    assert hall.remembered == [(digest, len(SMALL))] * 2
+
+
+async def test_an_upload_of_bytes_that_are_just_being_evicted_is_stored(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [bytes([number]) * 200_000 for number in range(2)]
+    digests = [await hall.download(data)[0].blob() for data in files]
+    await until(lambda: not hall.artifacts.busy())
+    forget, is_evicting, go_on = hall.catalog.forget_blob, asyncio.Event(), asyncio.Event()
+
+    async def forget_slowly(sha256: str) -> None:
+        is_evicting.set()
+        await go_on.wait()
+        await forget(sha256)
+
+    monkeypatch.setattr(hall.catalog, "forget_blob", forget_slowly)
+    evicting = asyncio.create_task(hall.artifacts._evictor.make_room(490_000))
+    await is_evicting.wait()
+    last = digests[0] if hall.artifacts.path(digests[0]).exists() else digests[1]
+
+    async def pin(sha256: str, _size: int) -> bool:
+        await evicting
+        await hall.catalog.pin(sha256, "uploaded", 1.0)
+        return True
+
+    partial = await asyncio.to_thread(hall.artifacts._store.create_partial)
+    await asyncio.to_thread(partial.append, files[digests.index(last)])
+    publishing = asyncio.create_task(hall.artifacts.publish(partial, pin))
+    for _ in range(5):  # whoever is not kept waiting has its threads behind it by then
+        await asyncio.to_thread(lambda: None)
+    go_on.set()
+    assert await publishing
+    assert list(blobs(hall.root)) == [last]
+    assert list(await hall.rows()) == [last]
+    await asyncio.to_thread(partial.close)
 
 
 async def test_what_was_published_as_we_stopped_is_in_the_catalog(

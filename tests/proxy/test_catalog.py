@@ -180,8 +180,10 @@ async def test_a_blob_may_be_pinned_for_several_reasons(catalog: Catalog) -> Non
     await catalog.pin(A, "operator", 6.0)
     await catalog.pin(A, "lock", 7.0)
     assert await catalog.pins() == [Pin(A, "lock", 7.0), Pin(A, "operator", 5.0)]
+    assert await catalog.is_pinned(A)
     assert await catalog.unpin(A)
     assert await catalog.pins() == []
+    assert not await catalog.is_pinned(A)
     assert not await catalog.unpin(A)
 
 
@@ -191,6 +193,7 @@ async def test_an_upload_is_listed_and_pins_its_file_and_its_metadata(catalog: C
     assert await catalog.hosted_projects("team") == ["train"]
     assert await catalog.hosted_projects("other") == []
     assert await catalog.pins() == [Pin(A, "hosted:team", 1_709_294_400.0), Pin(B, "hosted:team", 1_709_294_400.0)]
+    assert [await catalog.is_pinned(sha256) for sha256 in (A, B, C)] == [True, True, False]
 
 
 async def test_unpinning_does_not_endanger_an_upload(catalog: Catalog) -> None:
@@ -218,6 +221,7 @@ async def test_a_deleted_filename_keeps_its_meaning(catalog: Catalog) -> None:
     assert await catalog.delete_hosted("team", UPLOAD.filename)
     assert not await catalog.delete_hosted("team", UPLOAD.filename)
     assert await catalog.pins() == []
+    assert not await catalog.is_pinned(A)
     with pytest.raises(Conflict):
         await catalog.add_hosted(replace(UPLOAD, sha256=C))
     assert await catalog.hosted_files("team", "train") == []

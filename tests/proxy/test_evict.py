@@ -186,6 +186,22 @@ async def test_pinned_and_busy_blobs_stay_even_if_nothing_else_would_do(room: Ro
     assert await room.left() == {pinned}
 
 
+async def test_what_is_pinned_while_others_are_evicted_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    await room.add("a", 300, idle=3 * DAY)
+    pinned = await room.add("b", 300, idle=2 * DAY)
+    await room.add("c", 300, idle=DAY)
+    forget = room.catalog.forget_blob
+
+    async def forget_and_pin(sha256: str) -> None:
+        await forget(sha256)
+        await room.catalog.pin(pinned, "operator", NOW)
+
+    monkeypatch.setattr(room.catalog, "forget_blob", forget_and_pin)
+    assert await room.evictor.make_room(600)
+    assert await room.left() == {pinned}
+    assert room.evictions == [(1, "budget"), (1, "budget")]
+
+
 async def test_a_row_left_by_a_crash_is_forgotten_and_counts_for_nothing(room: Room) -> None:
     crashed = await room.add("a", 500, idle=3 * DAY)
     await room.add("b", 400, idle=2 * DAY)

@@ -211,7 +211,7 @@ class Packages:
         download = self._artifacts.join(own) if wanted.is_stated else None  # of who came before, without the index
         if download is None:
             key = wanted.sha256 if wanted.sha256 and wanted.is_stated else own
-            download = self._artifacts.download(key, name.text, open_body, expected, stored=stored)
+            download = self._artifacts.download(key, name.text, open_body, expected, owner=own, stored=stored)
         return Package(wanted.sha256, download)
 
     async def _base_url(self, place: str, wanted: str | None) -> str:

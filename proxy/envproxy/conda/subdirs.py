@@ -264,8 +264,9 @@ class Subdirs:
                 ) from error
 
         return self._artifacts.download(
-            digest.hex(), filename, open_body, Expected({"sha256": digest.hex()}), kind="metadata", stored=_no_more
-        )
+            digest.hex(), filename, open_body, Expected({"sha256": digest.hex()}),
+            kind="metadata", owner=self._channel, stored=_no_more,
+        )  # fmt: skip
 
     async def _bytes(self, found: Piece | Download) -> bytes:
         if isinstance(found, Piece):

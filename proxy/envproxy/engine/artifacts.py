@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .store import BlobStore, Partial
 
 Kind = Literal["artifact", "metadata", "listing"]
+Stored = Callable[[str, int], Awaitable[None]]
 FLUSH_S = 10.0
 
 
@@ -48,6 +49,7 @@ class Artifacts:
         self._reporter = reporter
         self._clock = clock
         self._downloads: dict[str, Download] = {}
+        self._owners: dict[Download, dict[str, Stored]] = {}  # who is still to be told that it is stored
         self._used: dict[str, float] = {}
 
     def path(self, sha256: str) -> Path:
@@ -80,11 +82,12 @@ class Artifacts:
 
         The catalog counts the blob after `pin`, so that an eviction knows it only once it must stay.
         """
-        sha256 = await asyncio.to_thread(partial.commit, None)
-        try:
-            return await pin(sha256, partial.seen)
-        finally:
-            await self._catalog.add_blob(sha256, partial.seen, "artifact", self._clock())
+        async with self._evictor.paused():  # for it may be cached already, and about to go
+            sha256 = await asyncio.to_thread(partial.commit, None)
+            try:
+                return await pin(sha256, partial.seen)
+            finally:
+                await self._catalog.add_blob(sha256, partial.seen, "artifact", self._clock())
 
     def busy(self) -> set[str]:
         """The digests that are on their way."""
@@ -106,21 +109,21 @@ class Artifacts:
         expected: Expected,
         *,
         kind: Kind = "artifact",
-        stored: Callable[[str, int], Awaitable[None]],
+        owner: str,
+        stored: Stored,
     ) -> Download:
         """The one download of `key`, started now unless one is in the air that still has its first byte.
 
-        `stored(sha256, size)` is awaited once the blob is in the store and in the catalog.
+        `stored(sha256, size)` is awaited once the blob is in the store and in the catalog: for each `owner`, the name
+        under which somebody wants it, whoever of them started it.
         """
-        if (running := self.join(key)) is not None:
-            return running
-        download = Download(
-            name, open_body, self._store.create_partial, self._reserve, expected, reporter=self._reporter
-        )
-        self._downloads[key] = download
-        self._reporter.flights_changed(+1)
-        task = self._tasks.spawn(self._finish(download, kind, stored), name=f"download:{name}")
-        task.add_done_callback(lambda _: self._landed(key, download))
+        download = self.join(key)
+        if download is None:
+            download = Download(
+                name, open_body, self._store.create_partial, self._reserve, expected, reporter=self._reporter
+            )
+            self._start(key, download, kind)
+        self._owners[download].setdefault(owner, stored)
         return download
 
     async def flush(self) -> None:
@@ -135,23 +138,38 @@ class Artifacts:
             await asyncio.sleep(FLUSH_S)
             await self.flush()
 
-    async def _finish(self, download: Download, kind: Kind, stored: Callable[[str, int], Awaitable[None]]) -> None:
+    def _start(self, key: str, download: Download, kind: Kind) -> None:
+        self._downloads[key], self._owners[download] = download, {}
+        self._reporter.flights_changed(+1)
+        task = self._tasks.spawn(self._finish(key, download, kind), name=f"download:{download.name}")
+        task.add_done_callback(lambda _: self._landed(key, download))
+
+    async def _finish(self, key: str, download: Download, kind: Kind) -> None:
         try:
             with suppress(EnvproxyError):  # the readers get it, and raise it to their clients
                 await download.run()
         finally:  # also if we are stopped: a blob that is on disk must not stay unknown
             if download.stored and download.digest is not None:
-                await uninterrupted(self._remember(download.digest, download.total or 0, kind, stored))
+                await uninterrupted(self._remember(key, download, download.digest, kind))
 
-    async def _remember(
-        self, sha256: str, size: int, kind: Kind, stored: Callable[[str, int], Awaitable[None]]
-    ) -> None:
+    async def _remember(self, key: str, download: Download, sha256: str, kind: Kind) -> None:
+        size, owners = download.total or 0, self._owners[download]
         await self._catalog.add_blob(sha256, size, kind, self._clock())
-        await stored(sha256, size)
+        told: set[str] = set()
+        while untold := owners.keys() - told:
+            for owner in untold:
+                await owners[owner](sha256, size)
+            told |= untold
+        self._leave(key, download)  # before anybody else can join and not be told
 
-    def _landed(self, key: str, download: Download) -> None:
+    def _leave(self, key: str, download: Download) -> None:
+        """Let nobody join the download any more."""
         if self._downloads.get(key) is download:
             del self._downloads[key]
+
+    def _landed(self, key: str, download: Download) -> None:
+        self._leave(key, download)
+        del self._owners[download]
         download.close()
         self._reporter.flights_changed(-1)
 

@@ -93,6 +93,19 @@ class Blobs(Database):
         """Drop what `pin` said of the blob, return whether it said anything. A hosted file goes on pinning it."""
         return await self._write("DELETE FROM pins WHERE sha256 = ?", sha256) > 0
 
+    async def is_pinned(self, sha256: str) -> bool:
+        """Whether there is a reason, of those that `pins` lists, why the blob must stay."""
+        row = await self._row(
+            """
+            SELECT 1 FROM pins WHERE sha256 = ?1
+            UNION ALL SELECT 1 FROM hosted_files WHERE ?1 IN (sha256, metadata_sha256)
+            UNION ALL SELECT 1 FROM hosted_packages WHERE sha256 = ?1 AND deleted = 0
+            LIMIT 1
+            """,
+            sha256,
+        )
+        return row is not None
+
     async def pins(self) -> list[Pin]:
         """Every pin, those of hosted files (reason `hosted:<index>`, since their upload) among them."""
         rows = await self._rows(

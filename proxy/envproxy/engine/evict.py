@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from .blobs import BlobRow
@@ -83,6 +84,10 @@ class Evictor:
         self._reporter = reporter or Reporter()
         self._turn = asyncio.Lock()  # two callers must not both count on the same free bytes
 
+    def paused(self) -> AbstractAsyncContextManager[None]:
+        """While the block runs nothing is evicted: what it pins is safe, also if it was chosen to go."""
+        return self._turn
+
     async def make_room(self, incoming: int) -> bool:
         """Evict until `incoming` bytes fit. If they never will, False, and nothing is evicted in vain."""
         async with self._turn:
@@ -125,10 +130,13 @@ class Evictor:
 
     async def _evict(self, victims: list[BlobRow], reason: Shortage) -> int:
         """Delete files and rows, return the bytes that files really gave back: a row may stand for no file."""
-        freed = 0
+        freed = evicted = 0
         for row in victims:
+            if await self._catalog.is_pinned(row.sha256):  # since it was chosen
+                continue
+            evicted += 1
             freed += await asyncio.to_thread(self._store.delete, row.sha256)
             await self._catalog.forget_blob(row.sha256)
-        if victims:
-            self._reporter.evicted(len(victims), reason)
+        if evicted:
+            self._reporter.evicted(evicted, reason)
         return freed

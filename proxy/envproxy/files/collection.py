@@ -151,5 +151,7 @@ class Collection:
 
         key = f"{self._source}/{wanted.path.text}#{wanted.sha256 or ''}"
         expected = Expected({"sha256": wanted.sha256} if wanted.sha256 else {})
-        download = self._artifacts.download(key, wanted.path.name, open_body, expected, stored=stored)
+        download = self._artifacts.download(
+            key, wanted.path.name, open_body, expected, owner=self._source, stored=stored
+        )
         return Arriving(wanted.sha256, download)

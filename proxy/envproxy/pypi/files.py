@@ -275,6 +275,7 @@ class Files:
             file.filename,
             lambda offset, validator: _open(upstream, file.url, offset, validator),
             Expected(file.hashes),
+            owner=f"{source.name}/{project}/{file.filename}",
             stored=keep,
         )
         return Arriving(download, file.sha256)
