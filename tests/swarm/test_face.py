@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 
 from envproxy.swarm.messages import Fault, Holding
 from envproxy.swarm.tickets import admits
@@ -225,6 +225,61 @@ async def test_a_path_that_the_proxy_does_not_have_is_absent(upstream: FakeFiles
         with pytest.raises(Refused) as refused:
             await agent.want("0" * 64, path)
         assert refused.value.status == 404
+
+
+async def test_a_path_that_is_not_there_is_no_way_to_an_artifact_that_was_just_found_elsewhere(
+    upstream: FakeFiles, come
+):
+    sha256 = upstream.put("small.bin", SMALL)
+    agent = await come("node-1")
+    await agent.obtain(sha256, "/files/demo/small.bin")
+
+    with pytest.raises(Refused) as refused:
+        await agent.want(sha256, "/files/demo/elsewhere.bin", moving=0b1)
+
+    assert refused.value.status == 404
+    assert await agent.piece(sha256, 0) == SMALL
+
+
+async def test_the_path_that_one_tenant_names_is_not_where_others_get_the_artifact(upstream: FakeFiles, come):
+    sha256 = upstream.put("small.bin", SMALL)
+    upstream.put("other.bin", b"other bytes")
+    ours, lab = await come("a"), await come("b", secret="the secret of the lab")
+    await ours.obtain(sha256, "/files/demo/small.bin")
+
+    while (await lab.want(sha256, "/files/demo/other.bin", count=0)).size is None:
+        pass
+
+    assert await ours.piece(sha256, 0) == SMALL
+
+
+async def test_who_knows_a_private_digest_does_not_get_its_bytes_by_a_public_path(
+    upstream: FakeFiles, proxy: LocalProxy, come
+):
+    sha256 = upstream.put("small.bin", SMALL)
+    upstream.put("other.bin", b"other bytes")
+    ours, lab = await come("a"), await come("b", secret="the secret of the lab")
+    await ours.obtain(sha256, "/files/corp/small.bin")
+    await ours.piece(sha256, 0)
+    await proxy.settled()
+
+    await lab.obtain(sha256, "/files/demo/other.bin")
+
+    with pytest.raises((Refused, ClientError)):
+        await lab.piece(sha256, 0)
+
+
+async def test_a_lease_counts_whichever_other_paths_lead_to_the_artifact(
+    upstream: FakeFiles, proxy: LocalProxy, come
+):
+    sha256 = upstream.put("small.bin", SMALL)
+    ours, other = await come("a"), await come("b")
+    await ours.obtain(sha256, "/files/demo/small.bin")
+    await other.obtain(sha256, "/files/corp/small.bin")
+
+    await other.piece(sha256, 0)
+
+    assert f'envmesh_swarm_origin_bytes_total{{reason="leased"}} {len(SMALL)}.0' in await metrics(proxy)
 
 
 async def test_what_is_no_message_is_refused(proxy: LocalProxy):

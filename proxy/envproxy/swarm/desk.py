@@ -1,18 +1,20 @@
 """Answers the messages of agents: what the directory decides, with hashes and tickets, once an agent may have it.
 
-No HTTP here. An artifact is looked up on its face before a tenant hears anything of it, and again every ADMITTED_S,
-so what a policy refuses is not shared either. A `Want` that can be given nothing waits for news of its artifact, and
-so does the first one, until upstream has told how long the artifact is; a later one of the same node takes its place.
+No HTTP here. An artifact is looked up at the path of a `Want` before its sender hears anything of it, and again
+every ADMITTED_S, so what a policy refuses is not shared either. A `Want` that can be given nothing waits for news of
+its artifact, and so does the first one, until upstream has told how long the artifact is; a later one of the same
+node takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from envproxy.engine.flights import Flights
+from envproxy.engine.remembered import Remembered
 
 from .admission import Admission, check_stated
 from .bell import Bell, Listener
@@ -27,6 +29,15 @@ ANNOUNCE_S: Final = 30.0
 WAIT_S: Final = 5.0  # the longest that a Want may wait
 NOTHING: Final = Assignment()
 _ADMITTED: Final = 100_000  # remembered, some 300 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A tenant may have an artifact until then, from the face that has the path at which it asked for it last."""
+
+    key: Key
+    path: str
+    until: float
 
 
 class Desk:
@@ -61,7 +72,8 @@ class Desk:
         self._heartbeat_s = heartbeat_s
         self._clock = clock
         self._monotonic = monotonic
-        self._admitted = OrderedDict[tuple[Key, str], float]()
+        self._looked = Remembered[tuple[str, str], float](_ADMITTED)  # until when a path need not be looked up
+        self._admitted = Remembered[tuple[Key, str], Access](_ADMITTED)
         self._waiting: dict[tuple[Key, str], Want] = {}
 
     async def hello(self, hello: Hello, tenant: str) -> Welcome:
@@ -108,26 +120,18 @@ class Desk:
             return Given(again="hello")
         return self._given(key, want, cut, assignment)
 
-    def admitted(self, sha256: str, tenant: str) -> Key | None:
-        """What an artifact is to a tenant that was admitted to it of late."""
-        now = self._monotonic()
-        for key in (Key(sha256, ""), Key(sha256, tenant)):
-            if self._admitted.get((key, tenant), 0.0) > now:
-                return key
-        return None
+    def admitted(self, sha256: str, tenant: str) -> list[Access]:
+        """What an artifact is to a tenant that was admitted to it of late: public, private, or both by two paths."""
+        found = (self._admitted.recall((Key(sha256, owner), tenant)) for owner in ("", tenant))
+        return [access for access in found if access is not None and access.until > self._monotonic()]
 
     async def _cut(self, key: Key, want: Want, tenant: str) -> Cut:
-        size = None
-        if self._admitted.get((key, tenant), 0.0) <= self._monotonic():
-            size = await self._looks.join((want.path, want.sha256), lambda: self._places.look(want.path, want.sha256))
-            self._admit(key, tenant)
+        place, size = (want.path, want.sha256), None
+        if (self._looked.recall(place) or 0.0) <= self._monotonic():
+            size = await self._looks.join(place, lambda: self._places.look(*place))
+            self._looked.keep(place, self._monotonic() + ADMITTED_S)
+        self._admitted.keep((key, tenant), Access(key, want.path, self._monotonic() + ADMITTED_S))
         return await self._pieces.cut(want.sha256, want.path, size)
-
-    def _admit(self, key: Key, tenant: str) -> None:
-        self._admitted[key, tenant] = self._monotonic() + ADMITTED_S
-        self._admitted.move_to_end((key, tenant))
-        if len(self._admitted) > _ADMITTED:
-            self._admitted.popitem(last=False)
 
     async def _assign(
         self, key: Key, want: Want, cut: Cut, tenant: str, news: Listener, until: float

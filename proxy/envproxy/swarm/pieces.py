@@ -34,11 +34,10 @@ _BATCH_BYTES: Final = 1024 * 1024  # hashed at a time: a thread costs 0.1 ms
 
 
 class Cut:
-    """One artifact and its pieces; `path` is where the faces have it. `hashes` are those of its first pieces."""
+    """One artifact and its pieces. `hashes` are those of its first pieces."""
 
-    def __init__(self, sha256: str, path: str, layout: Layout) -> None:
+    def __init__(self, sha256: str, layout: Layout) -> None:
         self.sha256 = sha256
-        self.path = path
         self.layout = layout
         self.hashes: list[bytes] = []
 
@@ -78,29 +77,27 @@ class Pieces:
 
         `size` is what its face says of it, if it does.
         """
-        cut = self.known(sha256) or await self._flights.join(sha256, lambda: self._learn(sha256, path, size))
-        cut.path = path  # of who came last, so that it is one where the artifact still is
-        return cut
+        return self.known(sha256) or await self._flights.join(sha256, lambda: self._learn(sha256, path, size))
 
-    async def open(self, cut: Cut) -> Path | Download:
-        """The bytes of an artifact; it is downloaded again if it was evicted. Raises as `Places.open`."""
-        if await self._artifacts.size(cut.sha256) is not None:
+    async def open(self, cut: Cut, path: str) -> Path | Download:
+        """The bytes of an artifact as the face at `path` has them, who may download them. Raises as `Places.open`."""
+        found = await self._places.open(path, cut.sha256)
+        if not isinstance(found, Download):
             self._artifacts.used(cut.sha256)
-            return self._artifacts.path(cut.sha256)
-        return await self._places.open(cut.path, cut.sha256)
+        return found
 
     async def _learn(self, sha256: str, path: str, size: int | None) -> Cut:
         if size is not None and size < WHOLE_BYTES:
-            return self._remember(Cut(sha256, path, Layout.of(size)))
+            return self._remember(Cut(sha256, Layout.of(size)))
         found = await self._places.open(path, sha256)
         if isinstance(found, Download):
-            return await self._learn_arriving(sha256, path, found)
+            return await self._learn_arriving(sha256, found)
         return await self._learn_stored(sha256, path, found)
 
-    async def _learn_arriving(self, sha256: str, path: str, download: Download) -> Cut:
+    async def _learn_arriving(self, sha256: str, download: Download) -> Cut:
         if await download.opened() is None:
             await download.blob()  # its end is what tells its length
-        cut = self._remember(Cut(sha256, path, Layout.of(download.total or 0)))
+        cut = self._remember(Cut(sha256, Layout.of(download.total or 0)))
         if not cut.hashes:
             _ = self._tasks.spawn(self._hash_arriving(cut, download), name=f"pieces:{download.name}")
         return cut
@@ -110,7 +107,7 @@ class Pieces:
             file, size = await asyncio.to_thread(_open, blob)
         except FileNotFoundError as error:
             raise NoSuchThing(f"{path} was evicted a moment ago", hint="ask again") from error
-        cut = self._remember(Cut(sha256, path, Layout.of(size)))
+        cut = self._remember(Cut(sha256, Layout.of(size)))
         _ = self._tasks.spawn(self._hash_stored(cut, file), name=f"pieces:{sha256}")
         return cut
 

@@ -21,7 +21,7 @@ from .desk import Desk
 from .directory import Directory
 from .messages import MEDIA_TYPE, NODE_HEADER, Beat, Hello, M, Message, Report, Want, decode, encode
 from .pieces import Cut, Pieces
-from .report import SwarmReporter
+from .report import SwarmReporter, Why
 
 BODY_BYTES: Final = 4 * 1024 * 1024  # more than the largest message: 5,000 holdings
 _PIECE: Final = r"/swarm/v1/artifacts/{sha256:[0-9a-f]{64}}/pieces/{piece:\d{1,6}}"
@@ -56,9 +56,7 @@ class SwarmRoutes:
         app.router.add_post("/swarm/v1/beat", self.beat, name="swarm.beat")
         app.router.add_post("/swarm/v1/want", self.want, name="swarm.want")
         app.router.add_post("/swarm/v1/report", self.report, name="swarm.report")
-        app.router.add_get(
-            r"/swarm/v1/artifacts/{sha256:[0-9a-f]{64}}/pieces/{piece:\d{1,6}}", self.piece, name="piece"
-        )
+        app.router.add_get(_PIECE, self.piece, name="piece")
 
     async def hello(self, request: web.Request) -> web.Response:
         """An agent comes."""
@@ -85,21 +83,22 @@ class SwarmRoutes:
         """One piece of an artifact that the agent was admitted to by a `Want`."""
         tenant, node = self._tenant(request), request.headers.get(NODE_HEADER, "")
         sha256, piece = request.match_info["sha256"], int(request.match_info["piece"])
-        key, cut = self.desk.admitted(sha256, tenant), self._pieces.known(sha256)
-        if key is None or cut is None or not cut.hashed >> piece & 1:
+        admitted, cut = self.desk.admitted(sha256, tenant), self._pieces.known(sha256)
+        if not admitted or cut is None or not cut.hashed >> piece & 1:
             raise NoSuchThing(
                 f"there is no piece {piece} of {sha256} here", hint="send a Want for the artifact first"
             )
-        is_leased = await self._directory.touch(key, node, piece, tenant=tenant, keep=True)
-        if not is_leased:
+        for access in admitted:
+            if await self._directory.touch(access.key, node, piece, tenant=tenant, keep=True):
+                break
+        else:
             self._allow(cut, piece)
+            return await self._send(request, cut, piece, admitted[0].path, "unleased")
         try:
-            response = await self._send(request, cut, piece)
+            return await self._send(request, cut, piece, access.path, "leased")
         except BaseException:
-            await self._directory.touch(key, node, piece, tenant=tenant, keep=False)
+            await self._directory.touch(access.key, node, piece, tenant=tenant, keep=False)
             raise
-        self._reporter.sent("leased" if is_leased else "unleased", response.content_length or 0)
-        return response
 
     def _allow(self, cut: Cut, piece: int) -> None:
         start, stop = cut.layout.span(piece)
@@ -110,11 +109,16 @@ class SwarmRoutes:
                 "too many pieces are fetched without a lease", retry_after_s=wait_s, hint="ask for a lease by a Want"
             )
 
-    async def _send(self, request: web.Request, cut: Cut, piece: int) -> web.StreamResponse:
+    async def _send(self, request: web.Request, cut: Cut, piece: int, path: str, why: Why) -> web.StreamResponse:
+        response = await self._send_from(request, cut, piece, path)
+        self._reporter.sent(why, response.content_length or 0)
+        return response
+
+    async def _send_from(self, request: web.Request, cut: Cut, piece: int, path: str) -> web.StreamResponse:
         what = Representation(etag_of(cut.hashes[piece].hex()), _HEADERS)
         within = cut.layout.span(piece)
         for _ in range(2):
-            found = await self._pieces.open(cut)
+            found = await self._pieces.open(cut, path)
             if isinstance(found, Download):
                 return await send_unverified(request, found, what, within=within)
             try:
