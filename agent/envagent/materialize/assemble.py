@@ -23,6 +23,7 @@ from envagent.materialize.overlay import hide
 from envagent.materialize.paths import directories
 from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
 from envagent.materialize.wheel_name import promised_by
+from envagent.store.claims import above, claim_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +62,7 @@ def assemble(
             linkers.link(_lots(trees, skipped) + modules)
             _make_links(draft, trees, skipped)
     absent = left_out.absent(trees, modules)
-    if mode == "overlay":
+    if mode == "overlay" and absent:
         hide(draft, absent.intersection(path for tree in used for path in tree.manifest.paths))
     ready = Ready(
         identity=plan.identity,
@@ -119,12 +120,13 @@ def _check_provided(plan: Plan, trees: list[Tree]) -> None:
 
 
 def _check_reserved(names: list[str], trees: list[Tree], reserved: set[str]) -> None:
+    near = reserved.union(map(claim_of, reserved))
     for name, tree in zip(names, trees, strict=True):
         manifest = tree.manifest
-        held = (manifest.paths, manifest.directories, manifest.links)
-        if all(map(reserved.isdisjoint, held)):
+        if near.isdisjoint(manifest.claims) and near.isdisjoint(chain.from_iterable(map(above, manifest.claims))):
             continue
-        for path in sorted(reserved.intersection(chain.from_iterable(held))):
+        held = chain(manifest.paths, manifest.directories, manifest.links)
+        for path in sorted(reserved.intersection(held)):
             raise ArtifactRefused(name, f"it would replace {path}, which belongs to the environment itself")
 
 
@@ -182,8 +184,8 @@ class _LeftOut:
         """What is wrong and not there by way of another package."""
         if not self.wrong:
             return frozenset().union(*self.shipped)
-        brought = (path for tree in trees for path in tree.manifest.paths if path.endswith(".pyc"))
-        return self.wrong.difference(brought, *(lot.paths for lot in linked)).union(*self.shipped)
+        brought = (tree.manifest.compiled for tree in trees)
+        return self.wrong.difference(*brought, *(lot.paths for lot in linked)).union(*self.shipped)
 
 
 def _left_out(plan: Plan, trees: list[Tree], overlaps: Overlaps, own: Iterable[str]) -> _LeftOut:
@@ -194,7 +196,7 @@ def _left_out(plan: Plan, trees: list[Tree], overlaps: Overlaps, own: Iterable[s
     tag = plan.interpreter.cache_tag
     replaced = frozenset(compiled_path(path, tag) for path in own if path.endswith(".py"))
     others = [frozenset(compiled_path(path, tag) for path in lost if path.endswith(".py")) for lost in overlaps.lost]
-    shipped = [frozenset(path for path in tree.manifest.paths if path.endswith(".pyc")) for tree in trees]
+    shipped = [frozenset(tree.manifest.compiled) for tree in trees]
     everywhere = replaced.union(*shipped)  # one set for most of hundreds of packages
     return _LeftOut(
         wrong=replaced.union(*others),

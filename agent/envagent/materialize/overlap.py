@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
+from envagent.store.claims import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,30 +40,21 @@ class Overlaps:
 
 def find_overlaps(names: Sequence[str], manifests: Sequence[Manifest]) -> Overlaps:
     """Which tree loses which paths; `names` are the packages'. Raises ArtifactRefused."""
-    everything = set[str]()
-    for manifest in manifests:
-        everything.update(manifest.paths, manifest.links)
-    _check_kinds(names, manifests, everything)
-    if len(everything) == sum(len(manifest.paths) + len(manifest.links) for manifest in manifests):
-        return Overlaps((frozenset(),) * len(manifests), ())  # as nearly always: each path is in one tree
+    near = neighbours([manifest.claims for manifest in manifests])
     owner: dict[str, int] = {}
     lost: list[set[str]] = [set() for _ in manifests]
-    for index, manifest in enumerate(manifests):
+    for index in near:
+        manifest = manifests[index]
         for path in (*manifest.paths, *manifest.links):
             if path in owner:
                 lost[owner[path]].add(path)
             owner[path] = index
+    for index in near:
+        for directory in owner.keys() & set(manifests[index].directories):
+            raise ArtifactRefused(
+                names[owner[directory]], f"{directory} is a file in it and a directory in {names[index]}"
+            )
     return Overlaps(tuple(map(frozenset, lost)), tuple(_clobbers(names, manifests, lost, owner)))
-
-
-def _check_kinds(names: Sequence[str], manifests: Sequence[Manifest], everything: set[str]) -> None:
-    """Refuse what is a directory of one tree and among `everything` that is none in the others."""
-    for index, manifest in enumerate(manifests):
-        if everything.isdisjoint(manifest.directories):
-            continue
-        directory = min(everything.intersection(manifest.directories))
-        other = next(at for at, has in enumerate(manifests) if directory in has.paths or directory in has.links)
-        raise ArtifactRefused(names[other], f"{directory} is a file in it and a directory in {names[index]}")
 
 
 def _clobbers(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from envagent.materialize.interpreter import Interpreter
 
-_LAYOUT = 2  # of trees and prefixes: another number makes other trees and other prefixes
+_LAYOUT = 3  # of trees and prefixes: another number makes other trees and other prefixes
 _SITE = re.compile(r"lib/([^/]+)/site-packages")
 _RECORD_FIELDS = tuple(field.name for field in fields(CondaPackage))
 

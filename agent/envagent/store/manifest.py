@@ -1,10 +1,11 @@
 """What a tree holds, as one small file: linking, verifying and comparing trees neither walks nor parses them.
 
 A manifest lists directories (each after its parent), files (by path) with size, executable bit and SHA-256, and
-symbolic links (by path) with their targets. SHA-256, because that is what RECORD and paths.json promise: a file is
-hashed once, and one digest proves all. A manifest's bytes are canonical, so their BLAKE3 is the tree digest: two
-nodes that unpacked the same artifact hold the same digest. The file is the magic, the digest, the payload; a torn or
-edited manifest does not open.
+symbolic links (by path) with their targets; and, so that these lists are read only where they are needed, what the
+tree claims (claims.py) and which of its files are compiled modules. SHA-256, because that is what RECORD and
+paths.json promise: a file is hashed once, and one digest proves all. A manifest's bytes are canonical, so their
+BLAKE3 is the tree digest: two nodes that unpacked the same artifact hold the same digest. The file is the magic, the
+digest, the payload; a torn or edited manifest does not open.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from envagent.store.claims import claims_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_MAGIC = b"envmesh tree 2\n"
+_MAGIC = b"envmesh tree 3\n"
 _DIGEST_BYTES = 32
 
 
@@ -37,13 +40,17 @@ class Entry(NamedTuple):
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
-    directories: list[str]
-    paths: list[str]
-    sizes: list[int]
+    """The payload. What is long is decoded by whoever wants it."""
+
+    directories: msgspec.Raw
+    paths: msgspec.Raw
+    sizes: msgspec.Raw
     executable: bytes
     digests: bytes
     links: list[str]
     targets: list[str]
+    claims: list[str]
+    compiled: list[str]
 
 
 class Manifest:
@@ -59,14 +66,18 @@ class Manifest:
         """The manifest of these, in whatever order they come; `links` are pairs of path and target."""
         ordered = sorted(files)
         links = sorted(links)
+        directories = sorted(directories)
+        paths = [entry.path for entry in ordered]
         columns = _Columns(
-            sorted(directories),
-            [entry.path for entry in ordered],
-            [entry.size for entry in ordered],
+            _raw(directories),
+            _raw(paths),
+            _raw([entry.size for entry in ordered]),
             bytes(entry.executable for entry in ordered),
             b"".join(entry.digest for entry in ordered),
             [path for path, _ in links],
             [target for _, target in links],
+            claims_of(directories, [*paths, *(path for path, _ in links)]),
+            [path for path in paths if path.endswith(".pyc")],
         )
         return cls(msgspec.msgpack.encode(columns))
 
@@ -97,15 +108,25 @@ class Manifest:
     def _columns(self) -> _Columns:
         return msgspec.msgpack.decode(self._payload, type=_Columns)
 
-    @property
+    @cached_property
     def directories(self) -> list[str]:
         """Every directory, each after its parent."""
-        return self._columns.directories
+        return msgspec.msgpack.decode(self._columns.directories, type=list[str])
 
-    @property
+    @cached_property
     def paths(self) -> list[str]:
         """Every file, sorted."""
-        return self._columns.paths
+        return msgspec.msgpack.decode(self._columns.paths, type=list[str])
+
+    @property
+    def compiled(self) -> list[str]:
+        """Those of the files that are compiled modules."""
+        return self._columns.compiled
+
+    @property
+    def claims(self) -> list[str]:
+        """What the tree takes up, sorted (claims.py)."""
+        return self._columns.claims
 
     @cached_property
     def links(self) -> dict[str, str]:
@@ -116,11 +137,19 @@ class Manifest:
     @property
     def size(self) -> int:
         """Bytes of all files together."""
-        return sum(self._columns.sizes)
+        return sum(self._sizes)
 
     def entries(self) -> Iterator[Entry]:
         """Every file, sorted by path."""
-        columns = self._columns
-        for index, path in enumerate(columns.paths):
+        columns, sizes = self._columns, self._sizes
+        for index, path in enumerate(self.paths):
             digest = columns.digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
-            yield Entry(path, columns.sizes[index], bool(columns.executable[index]), digest)
+            yield Entry(path, sizes[index], bool(columns.executable[index]), digest)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return msgspec.msgpack.decode(self._columns.sizes, type=list[int])
+
+
+def _raw(values: list[str] | list[int]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(values))
