@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PAUSES_S = (0.05, 0.25)  # the shortest and the longest after a piece that no peer gave
 PIECES_AT_ONCE = 12  # in memory, of all artifacts together
+SMALL_BYTES = 1 << 20
+SMALL_AT_ONCE = 48  # pieces of at most SMALL_BYTES, beside the others: none of them waits for a big one to arrive
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class Pieces:
         self._clock = clock
         self._fault = fault
         self._slots = asyncio.Semaphore(PIECES_AT_ONCE)
+        self._small_slots = asyncio.Semaphore(SMALL_AT_ONCE)
 
     def avoided(self, sha256: str, peers: Mapping[str, Peer]) -> list[str]:
         """The peers that are not to be asked for the artifact now."""
@@ -95,7 +98,7 @@ class Pieces:
 
     async def from_proxy(self, holding: Holding, index: int, sha256: str) -> bool:
         """Bring a piece from the proxy; whether it is here now. Raises EnvproxyError if the proxy fails."""
-        async with self._slots:
+        async with self._slot(holding, index):
             part = self._part(holding, index)
             began = self._clock()
             async with self._wire.from_proxy(holding.sha256, index, 0) as answer:
@@ -108,7 +111,7 @@ class Pieces:
     async def from_peers(self, holding: Holding, index: int, sha256: str, peers: list[Peer]) -> bool:
         """Bring a piece from the first of the peers that can; whether it is here now."""
         by_node = {peer.node: peer for peer in peers}
-        async with self._slots:
+        async with self._slot(holding, index):
             part = self._part(holding, index)
             for one in self._in_order(peers, holding.sha256):
                 if await self._from_peer(holding, index, sha256, part, by_node[one.node]):
@@ -166,6 +169,11 @@ class Pieces:
             reputation=self._reputation,
             now=self._clock(),
         )
+
+    def _slot(self, holding: Holding, index: int) -> asyncio.Semaphore:
+        """What bounds the memory for pieces of that size."""
+        start, stop = holding.layout.span(index)
+        return self._small_slots if stop - start <= SMALL_BYTES else self._slots
 
     @staticmethod
     def _part(holding: Holding, index: int) -> _Part:

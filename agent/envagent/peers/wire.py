@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 CONNECT_S = 2.5  # a full line drops the first packet of a connection, too; it is sent again after one second
 PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
+DIRECTORY_SILENCE_S = 10.0  # it never waits longer than it was asked to, and without it there are peers to go on with
 _ROOT = "/swarm/v1"
 
 M = TypeVar("M", bound=Message)
@@ -126,7 +127,8 @@ class Wire:
             yield answer
 
     async def _post(self, what: str, message: Message, kind: type[M]) -> M:
-        async with self._request("POST", f"{self._proxy}{_ROOT}/{what}", body=message) as answer:
+        url = f"{self._proxy}{_ROOT}/{what}"
+        async with self._request("POST", url, body=message, silence_s=DIRECTORY_SILENCE_S) as answer:
             return decode(await answer.read(), kind)
 
     @asynccontextmanager
