@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SMALL = b"small enough to be one piece"
 MIB = 1024 * 1024
+THREE_MIB = Random(6).randbytes(3 * MIB)
 LARGE = Random(5).randbytes(8 * MIB + 1)  # eight pieces of 1 MiB, and one of a byte
 
 
@@ -130,6 +131,39 @@ async def test_what_a_node_announced_is_found_without_upstream(upstream: FakeFil
 
     assert [peer.node for peer in given.offers[0].peers] == ["node-1"]
     assert "GET" not in [seen.method for seen in upstream.requests]
+
+
+async def test_a_size_that_was_misstated_counts_until_upstream_sends_the_file(upstream: FakeFiles, come):
+    agent = await come("node-1")
+    upstream.put("file.bin", b"x" * 1000)
+    stated = await agent.obtain(digest(THREE_MIB), "/files/demo/file.bin")
+    upstream.put("file.bin", THREE_MIB)
+
+    with pytest.raises(Refused, match="not the 1000 that were stated") as refused:
+        await agent.piece(digest(THREE_MIB), 0)
+    found = await agent.obtain(digest(THREE_MIB), "/files/demo/file.bin")
+
+    assert refused.value.status == 404
+    assert (stated.size, found.size, found.leases) == (1000, 3 * MIB, [0])
+    assert await agent.piece(digest(THREE_MIB), 0) == THREE_MIB
+
+
+async def test_a_size_that_was_misstated_does_not_outlive_the_arrival_of_the_file(
+    upstream: FakeFiles, proxy: LocalProxy, come
+):
+    agent = await come("node-1")
+    upstream.put("file.bin", b"x" * 1000)
+    await agent.obtain(digest(THREE_MIB), "/files/demo/file.bin")
+    upstream.put("file.bin", THREE_MIB)
+    async with ClientSession() as session, session.get(f"{proxy.url}/files/demo/file.bin") as answer:
+        assert await answer.read() == THREE_MIB
+    await proxy.settled()
+
+    with pytest.raises(Refused, match="not the 1000 that were stated"):
+        await agent.piece(digest(THREE_MIB), 0)
+
+    assert (await agent.obtain(digest(THREE_MIB), "/files/demo/file.bin")).size == 3 * MIB
+    assert await agent.piece(digest(THREE_MIB), 0) == THREE_MIB
 
 
 async def test_a_piece_can_be_resumed(upstream: FakeFiles, come):

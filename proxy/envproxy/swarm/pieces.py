@@ -3,7 +3,7 @@
 Hashes are computed from what the proxy itself reads: while it downloads an artifact, or from its own store. They are
 published one after the other as the bytes come, before the digest of the whole is known; a download that fails, or
 whose digest turns out wrong, takes its hashes back. An artifact of one piece needs no reading: its digest is the
-piece's.
+piece's. What its face states as its size counts until its bytes tell another.
 
 What is known here survives the eviction of the bytes, which come again from upstream when a piece is asked for. It is
 bounded to LIMIT artifacts, those that were asked for last.
@@ -80,13 +80,27 @@ class Pieces:
         return self.known(sha256) or await self._flights.join(sha256, lambda: self._learn(sha256, path, size))
 
     async def open(self, cut: Cut, path: str) -> Path | Download:
-        """The bytes of an artifact as the face at `path` has them, who may download them. Raises as `Places.open`."""
+        """The bytes of an artifact as the face at `path` has them, which may download them. Raises as `Places.open`.
+
+        Raises NoSuchThing if they are not as many as were cut; then they are cut anew for who asks next.
+        """
         found = await self._places.open(path, cut.sha256)
-        if not isinstance(found, Download):
+        if isinstance(found, Download):
+            size = await found.opened()
+        else:
             self._artifacts.used(cut.sha256)
+            size = await self._artifacts.size(cut.sha256)
+        if size is not None and size != cut.layout.size:
+            if cut.layout.count == 1 or not isinstance(found, Download):  # pieces that were hashed outweigh a length
+                self._forget(cut)
+            raise NoSuchThing(
+                f"{path} has {size} bytes, not the {cut.layout.size} that were stated", hint="send another Want"
+            )
         return found
 
     async def _learn(self, sha256: str, path: str, size: int | None) -> Cut:
+        stored = await self._artifacts.size(sha256)
+        size = size if stored is None else stored  # the store knows better than a page
         if size is not None and size < WHOLE_BYTES:
             return self._remember(Cut(sha256, Layout.of(size)))
         found = await self._places.open(path, sha256)
