@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envagent import detached
-from envagent.fetch.artifacts import Artifacts
 from envagent.store.flock import held
 from envagent.store.node import NodeStore
 
@@ -28,6 +27,8 @@ def settle(store_root: Path, artifacts_root: Path, names: set[str]) -> None:
 
     `names` are of prefixes on the same disk, as the journal calls them. OSError passes.
     """
+    from envagent.fetch.artifacts import Artifacts  # noqa: PLC0415  # who only starts the process needs none
+
     store, artifacts = NodeStore(store_root), Artifacts(artifacts_root)
     with held(store.root / "in-use", shared=True), held(store.root / "locks" / ".settle"):
         store.settle({tree.key for tree in store.trees()} | names)

@@ -7,7 +7,6 @@ NaN. YAML is read by yaml_syntax.py, for only YAML locks should pay for its impo
 from __future__ import annotations
 
 import json
-import tomllib
 from typing import Any
 
 from envagent.errors import LockRefused, Problem
@@ -36,6 +35,8 @@ def read_json(data: bytes, name: str) -> object:
 
 def read_toml(data: bytes, name: str) -> dict[str, Any]:
     """TOML 1.0; raises LockRefused."""
+    import tomllib  # noqa: PLC0415  # our own locks are JSON
+
     text = decoded(data, name)
     try:
         return tomllib.loads(text)

@@ -7,7 +7,6 @@ PATH would read in another way is refused before (`fault_of_path`).
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -54,7 +53,8 @@ def files(python: Interpreter, prefix: Path) -> dict[str, bytes]:
 
 
 def _activation(prefix: Path) -> dict[str, bytes]:
-    from venv import EnvBuilder  # noqa: PLC0415  # slow to import, and needed only when a prefix is made
+    import tempfile  # noqa: PLC0415  # slow to import, as the next, and needed only when a prefix is made
+    from venv import EnvBuilder  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         context = SimpleNamespace(
