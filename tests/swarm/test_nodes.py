@@ -20,7 +20,7 @@ from envproxy.swarm.tickets import Ticket, key_of, sign
 from fixtures import imposter
 from fixtures.node import SECRET, SWARM, NodeProcess, running_node, running_nodes
 from fixtures.proxy import proxy_process, running_proxy
-from fixtures.upstream import FakeIndex, Gate
+from fixtures.upstream import FakeIndex, Gate, Style
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -71,6 +71,22 @@ async def test_one_copy_leaves_the_proxy_for_three_nodes_that_want_an_artifact_a
     assert [(one["artifacts"], one["size"], one["moving"]) for one in found] == [(1, size, [])] * 3
     assert upstream.count("GET", f"*/{dist.filename}") == 1
     assert traced.count(" from ") >= Layout.of(size).count
+
+
+async def test_an_index_that_misstates_a_size_costs_one_attempt(tmp_path: Path, home: Path) -> None:
+    dist = wheel(MIB // 2)
+    async with (
+        FakeIndex() as upstream,
+        proxy_process(home, upstream=upstream, settings=SWARM, environ=SECRET) as proxy,
+    ):
+        upstream.add(dist)
+        upstream.style = Style(sizes="wrong")
+        async with running_nodes(tmp_path, proxy.url, 1) as [node]:
+            async with ClientSession() as session, session.get(node.url + path_of(dist)) as answer:
+                refusal = await answer.text()
+            got = await node.get(path_of(dist))
+    assert (answer.status, f"not the {len(dist.data) + 1} that were stated" in refusal) == (503, True)
+    assert got == dist.sha256
 
 
 async def test_a_small_artifact_leaves_the_proxy_once_and_a_node_that_comes_later_gets_it_from_a_peer(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from envagent.peers.choose import rarest_first
 from envproxy.engine.download import HOLD_BYTES
 from envproxy.engine.flights import uninterrupted
-from envproxy.errors import DigestMismatch, EnvproxyError, StorageFull, UpstreamError
+from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
 from envproxy.swarm import bitmap
 from envproxy.swarm.layout import Layout
 from envproxy.swarm.messages import Want
@@ -266,6 +266,9 @@ class Download:
             await asyncio.to_thread(self._around.publicity.learn, self.wanted.sha256, private=private)
             self.holding = await self._around.inventory.begin(self.wanted.sha256, Layout.of(size))
             self._tell()
+        elif self.holding.layout.size != size:  # readers were told the other, so only a new download helps
+            stated = self.holding.layout.size
+            raise BadUpstreamBody(f"{self.wanted.path} has {size} bytes, not the {stated} that were stated first")
 
     def _learn(self, given: Given) -> None:
         """Take the hashes that are new; an answer to an older question may repeat some."""
