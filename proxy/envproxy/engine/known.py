@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from typing import Generic, Literal, Protocol, TypeVar
 
-from envproxy.errors import EnvproxyError, UpstreamError
+from envproxy.errors import Cause, EnvproxyError, UpstreamError
 
 from .flights import Flights
 from .freshness import RETRY_S
@@ -68,7 +68,7 @@ class Freshness(Generic[K, V]):
         self._clock = clock
         self._values = Remembered[K, V](_REMEMBERED)
         self._asking: set[K] = set()
-        self._failures = Remembered[K, tuple[EnvproxyError, float]](_REMEMBERED)  # and when to try again
+        self._failures = Remembered[K, tuple[Cause | None, float]](_REMEMBERED)  # see `_failure`
 
     async def get(self, key: K, *, ask: bool = False) -> tuple[V, CacheResult]:
         """The value, and how it was come by; `ask` waits a little for upstream. Raises UpstreamError."""
@@ -80,12 +80,12 @@ class Freshness(Generic[K, V]):
             return last, "hit" if last.is_known else "negative"
         if last is None or not last.is_known:
             return await self._first(key, last)
-        failure, retry_at = self._failure(key)
+        cause, retry_at = self._failure(key)
         if now >= retry_at:
             flight = self._flights.start(key, lambda: self._ask(key, last))
             if ask and (value := await _within(flight, ASK_WAIT_S)) is not None:
                 return value, "revalidated"
-        return last, self._as_it_is(failure, last, now)
+        return last, self._as_it_is(cause, last, now)
 
     async def renew(self, key: K) -> V:
         """The value after a refresh, for what a known one can no longer serve. Raises UpstreamError."""
@@ -133,20 +133,21 @@ class Freshness(Generic[K, V]):
         try:
             value = await self._refresh(key, last)
         except EnvproxyError as error:
-            self._failures.keep(key, (error, self._clock() + RETRY_S))
+            cause = error.cause if isinstance(error, UpstreamError) else None
+            self._failures.keep(key, (cause, self._clock() + RETRY_S))
             raise
         finally:
             self._asking.discard(key)
         self._failures.drop(key)
         return self._values.keep(key, value)
 
-    def _as_it_is(self, failure: EnvproxyError | None, last: V, now: float) -> CacheResult:
-        if isinstance(failure, UpstreamError):
-            self._reporter.stale_served(self._name, failure.cause)
+    def _as_it_is(self, cause: Cause | None, last: V, now: float) -> CacheResult:
+        if cause is not None:
+            self._reporter.stale_served(self._name, cause)
         return "stale" if now >= last.fresh_until else "hit"
 
-    def _failure(self, key: K) -> tuple[EnvproxyError | None, float]:
-        """Why the last refresh failed, and when to try again."""
+    def _failure(self, key: K) -> tuple[Cause | None, float]:
+        """Why the last refresh failed, if that was upstream's fault, and when to try again."""
         return self._failures.recall(key) or (None, 0.0)
 
 
