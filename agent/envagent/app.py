@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from envagent.config import Config
     from envagent.fetch.artifacts import Artifacts
+    from envagent.fetch.network import Bring
     from envagent.fetch.report import Report as FetchReport
     from envagent.lock.model import Lock, Package
     from envagent.materialize.interpreter import Interpreter
@@ -96,7 +97,8 @@ class _Watch:
 class App:
     """The agent in one process.
 
-    `clock` counts seconds from anywhere. `python` is the version for locks that name no machine.
+    `clock` counts seconds from anywhere. `python` is the version for locks that name no machine. `bring` is of a
+    proxy that is in this process, too.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class App:
         downloads: FetchReport,
         progress: Report,
         python: str,
+        bring: Bring | None = None,
     ) -> None:
         self.config = config
         self._environ = environ
@@ -115,6 +118,7 @@ class App:
         self._downloads = downloads
         self._progress = progress
         self._python = python
+        self._bring = bring
 
     @cached_property
     def store(self) -> NodeStore:
@@ -270,4 +274,6 @@ class App:
         from envagent.fetch.sources import Sources  # noqa: PLC0415
 
         sources = Sources(self.config.proxy, self.config.proxy_fallback)
-        return fetch_all(packages, self.artifacts, sources, report=report, token=self.config.proxy_token)
+        return fetch_all(
+            packages, self.artifacts, sources, report=report, token=self.config.proxy_token, bring=self._bring
+        )

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 
 from envagent.peers.face import wanted_of
 from fixtures.agent import lock_document, write_lock
-from fixtures.node import SECRET, SWARM, running_node
+from fixtures.node import SECRET, SWARM, NodeProcess, running_node
 from fixtures.proxy import proxy_process
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
@@ -52,9 +52,22 @@ async def test_an_environment_is_made_on_two_nodes_and_its_wheels_leave_the_prox
         lock = write_lock(lock_document(upstream, *dists), tmp_path / "lock.json")
         made = [json.loads(await node.said("materialize", str(lock), "--json")) for node in (first, second)]
         found = [await node.status() for node in (first, second)]
+        served = [await files_served(node) for node in (first, second)]
     size = sum(len(dist.data) for dist in dists)
     assert all(list(Path(one["prefix"]).rglob("alpha/__init__.py")) for one in made)
     assert [(one["origin_bytes"], one["peer_bytes_down"]) for one in found] == [(size, 0), (0, size)]
+    assert served == [0, 0]  # the files are in the process that wants them
+
+
+async def files_served(node: NodeProcess) -> float:
+    """How many files the node has given to clients, itself among them."""
+    async with ClientSession() as session, session.get(f"{node.url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("envmesh_http_requests_total") and 'route="file"' in line
+    )
 
 
 async def test_clients_find_pages_and_the_names_of_the_proxy(tmp_path: Path) -> None:

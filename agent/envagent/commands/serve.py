@@ -58,8 +58,10 @@ async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] 
     async with AsyncExitStack() as stack:
         node = await _node(config, stack, address) if address and config.proxy else None
         upkeep = Upkeep(config.upkeep, clock=time, sleep=asyncio.sleep, perform=perform, tell=say)
-        faces = node.faces if node else ""
-        daemon = Daemon(config, os.environ, clock=time, python=PYTHON, upkeep=upkeep.schedule, faces=faces)
+        faces, bring = (node.faces, node.bring) if node else ("", None)
+        daemon = Daemon(
+            config, os.environ, clock=time, python=PYTHON, upkeep=upkeep.schedule, faces=faces, bring=bring
+        )
         orders = daemon.application()
         if node:
             orders.router.add_get("/swarm", _status_of(node))

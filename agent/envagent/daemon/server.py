@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from envagent.app import Order
     from envagent.config import Config
+    from envagent.fetch.network import Bring
     from envagent.lock.model import Package
     from envagent.materialize.progress import Progress
 
@@ -83,7 +84,7 @@ class Daemon:
     """One data directory's daemon. `clock` is in seconds since the epoch, `python` as for `App`.
 
     `upkeep` tells when it does what it does from time to time; `faces` is where the node of the swarm in this process
-    stands in for the proxy, "" where there is none.
+    stands in for the proxy, "" where there is none, and `bring` has the node fetch a file.
     """
 
     def __init__(
@@ -95,10 +96,12 @@ class Daemon:
         python: str,
         upkeep: Callable[[], list[Due]],
         faces: str = "",
+        bring: Bring | None = None,
     ) -> None:
         self._config = config
         self._upkeep = upkeep
         self._faces = faces
+        self._bring = bring
         self._environ = environ
         self._python = python
         self._since = clock()
@@ -223,11 +226,17 @@ class Daemon:
 
     def _app(self, asked: Asked, tell: Callable[[Event], object]) -> App:
         teller = _Teller(tell)
-        config = configured(asked, self._config)
+        config, bring = configured(asked, self._config), None
         if self._faces and config.proxy == self._config.proxy:  # the swarm stands before the proxy
-            config = dataclasses.replace(config, proxy=self._faces, proxy_token="")
+            config, bring = dataclasses.replace(config, proxy=self._faces, proxy_token=""), self._bring
         return App(
-            config, self._environ, perf_counter, downloads=teller, progress=teller.progress, python=self._python
+            config,
+            self._environ,
+            perf_counter,
+            downloads=teller,
+            progress=teller.progress,
+            python=self._python,
+            bring=bring,
         )
 
 

@@ -131,6 +131,8 @@ class Download:
 
     async def _from(self, place: Place, arrival: Arrival) -> Path:
         """Raises NoSuchThing or UpstreamError if it does not come whole from there."""
+        if path := await self._from_node(place, arrival):
+            return path
         while True:
             began = arrival.received
             try:
@@ -149,6 +151,17 @@ class Download:
                 return path
             if is_from_start:
                 raise DigestMismatch(f"{_host(place)} has other bytes than the lock names")
+
+    async def _from_node(self, place: Place, arrival: Arrival) -> Path | None:
+        """The file that a node of the swarm in this process has verified; None if it has none of that size."""
+        if not await self.network.bring(place, arrival.sha256, self.report.received):
+            return None
+        path = self.artifacts.find(arrival.sha256, arrival.size)
+        if path is not None:
+            self.report.received(-arrival.received)
+            self.artifacts.vouch(arrival.sha256)
+            arrival.discard()
+        return path
 
     async def _take(self, body: Body, arrival: Arrival) -> list[bytes]:
         """Append what comes; the last of it is returned, to be appended when the artifact is completed."""

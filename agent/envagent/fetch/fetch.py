@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envagent.fetch.artifacts import Artifacts
     from envagent.fetch.download import Patience, Unavailable
-    from envagent.fetch.network import Network
+    from envagent.fetch.network import Bring, Network
     from envagent.fetch.sources import Sources
     from envagent.lock.model import Package
 
@@ -31,14 +31,20 @@ _ANEW = "what came is kept, so the same command again asks for the rest only; `e
 
 
 def fetch_all(
-    packages: Sequence[Package], artifacts: Artifacts, sources: Sources, *, report: Report = _SILENT, token: str = ""
+    packages: Sequence[Package],
+    artifacts: Artifacts,
+    sources: Sources,
+    *,
+    report: Report = _SILENT,
+    token: str = "",
+    bring: Bring | None = None,
 ) -> Mapping[str, Path]:
-    """As `fetch`, for a caller without an event loop."""
+    """As `fetch`, for a caller without an event loop. `bring` is of a proxy in this process."""
     paths = _found(packages, artifacts, report)
     if missing := _missing(packages, paths):
         import asyncio  # noqa: PLC0415 - a third of the time of a command that has everything
 
-        paths |= asyncio.run(_downloaded(missing, artifacts, sources, report, token))
+        paths |= asyncio.run(_downloaded(missing, artifacts, sources, report, token, bring))
     return paths
 
 
@@ -116,12 +122,17 @@ def _paths(results: Mapping[Package, Path | Unavailable]) -> dict[str, Path]:
 
 
 async def _downloaded(
-    packages: Sequence[Package], artifacts: Artifacts, sources: Sources, report: Report, token: str
+    packages: Sequence[Package],
+    artifacts: Artifacts,
+    sources: Sources,
+    report: Report,
+    token: str,
+    bring: Bring | None = None,
 ) -> dict[str, Path]:
     from envagent.fetch.download import Patience  # noqa: PLC0415 - see above
     from envagent.fetch.network import Network  # noqa: PLC0415 - see above
 
-    async with Network(sources.proxy, token) as network:
+    async with Network(sources.proxy, token, bring=bring) as network:
         return await download(packages, artifacts, sources, network, report=report, patience=Patience())
 
 

@@ -3,12 +3,14 @@
 Each is an `Upstream` of the proxy's engine, so timeouts, the circuit breaker, redirects, forward proxies
 (HTTP_PROXY, NO_PROXY) and what a failure is called are the same on both sides. The proxy's token goes to the proxy's
 own origin and nowhere else; other hosts get what netrc has for them. Certificates are those of the system
-(SSL_CERT_FILE). Nothing is retried or kept here.
+(SSL_CERT_FILE). Nothing is retried or kept here. A proxy that is a node of the swarm in this process is asked for a
+file before it is asked for bytes.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -26,12 +28,18 @@ from envproxy.errors import EnvproxyError, UpstreamError
 from envproxy.trust import logins_of, no_login
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
     from envagent.fetch.sources import Place
     from envproxy.engine.answers import Body
     from envproxy.engine.credentials import Login
+
+Bring = Callable[[str, str, Callable[[int], None]], Awaitable[bool]]
+"""Put the artifact at a path of the proxy, with a SHA-256, among those of this machine; whether it is there.
+
+The third argument is told how many bytes came. Raises UpstreamError.
+"""
 
 FILES_AT_ONCE = 16
 HOW_TO_LOG_IN = "set ENVAGENT_PROXY_TOKEN to env:NAME or file:PATH"
@@ -53,7 +61,10 @@ class Server:
 
 
 class Network:
-    """Connections for the time of a block. `proxy` is an origin, "" for none; `token` is what it wants to see."""
+    """Connections for the time of a block. `proxy` is an origin, "" for none; `token` is what it wants to see.
+
+    `bring` is of a proxy that is in this process.
+    """
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class Network:
         clock: Callable[[], float] = time.time,
         http_proxies: Mapping[str, str] | None = None,
         login: Login | None = None,
+        bring: Bring | None = None,
     ) -> None:
         self._proxy = proxy
         self._token = token
@@ -71,6 +83,7 @@ class Network:
         self._clock = clock
         self._http_proxies = getproxies() if http_proxies is None else http_proxies
         self._login = login or _netrc()
+        self._bring = bring
         self._servers: dict[str, Upstream] = {}
 
     async def __aenter__(self) -> Self:
@@ -87,6 +100,12 @@ class Network:
         """
         demands = {"X-Expected-SHA256": sha256} if place.is_proxy else {}
         return self.server(place.url).stream(place.url, offset=offset, demands=demands, vital=False)
+
+    async def bring(self, place: Place, sha256: str, received: Callable[[int], None]) -> bool:
+        """Have an artifact of the proxy's put where it belongs; whether that was done. Raises UpstreamError."""
+        if self._bring is None or not place.is_proxy:
+            return False
+        return await self._bring(URL(place.url, encoded=True).raw_path, sha256, received)
 
     async def page(self, url: str, *, accept: str, may_refuse: bool = False) -> Fetched | None:
         """A page or a document, None if there is none; `may_refuse` takes a 403 for that.

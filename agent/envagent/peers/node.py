@@ -24,7 +24,7 @@ from envagent.fetch.network import Network
 from envagent.peers.choose import Reputation
 from envagent.peers.downloader import Surroundings
 from envagent.peers.events import EventLog
-from envagent.peers.face import Face
+from envagent.peers.face import Face, wanted_of
 from envagent.peers.inventory import Inventory, Limits
 from envagent.peers.membership import Identity, Membership, Publicity
 from envagent.peers.metrics import NodeMetrics, Now
@@ -39,7 +39,7 @@ from envproxy.app import PARTS, build
 from envproxy.kinds import Address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
     from envagent.config import Config
@@ -77,6 +77,7 @@ class Node:
 
     def __init__(self, config: Config, bound: socket.socket, origins: bytes) -> None:
         self.listener = bound
+        self._loop = asyncio.get_running_loop()
         self._config = config
         self._origins = origins
         self._paths = Paths(config.swarm)
@@ -174,6 +175,19 @@ class Node:
             self._routes.busy,
             bool(self._membership.directory),
         )
+
+    async def bring(self, path: str, sha256: str, received: Callable[[int], None]) -> bool:
+        """As `fetch.network.Bring`, from any event loop of this process."""
+        wanted = wanted_of(path, sha256)
+        if wanted is None:
+            return False
+        asking = asyncio.get_running_loop()
+
+        def told(count: int) -> None:
+            asking.call_soon_threadsafe(received, count)
+
+        work = asyncio.run_coroutine_threadsafe(self._swarm.bring(wanted, told), self._loop)
+        return await asyncio.wrap_future(work)
 
     def status(self) -> NodeStatus:
         """What is held and what moves, from whom (blocking)."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from envagent.peers.downloader import Download
-from envproxy.errors import EnvproxyError
+from envproxy.errors import EnvproxyError, UpstreamError
 from envproxy.swarm.messages import Fault, Report
 
 if TYPE_CHECKING:
@@ -82,6 +83,23 @@ class Swarm:
     async def find(self, sha256: str) -> Path | None:
         """The whole artifact, if it is here."""
         return await self._around.inventory.find(sha256)
+
+    async def bring(self, wanted: Wanted, received: Callable[[int], None]) -> bool:
+        """Wait until the artifact is here, and tell how many bytes came; False if it cannot be had by pieces.
+
+        Raises UpstreamError, if that may pass.
+        """
+        if await self.find(wanted.sha256):
+            return True
+        try:
+            async with aclosing(self.download(wanted).growth()) as growth:
+                async for count in growth:
+                    received(count)
+        except UpstreamError:
+            raise
+        except EnvproxyError:
+            return False
+        return True
 
     def download(self, wanted: Wanted) -> Download:
         """The download of the artifact, begun now unless it is in the air."""
