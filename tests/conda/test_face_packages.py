@@ -71,6 +71,9 @@ async def test_head_of_what_no_index_describes_is_asked_upstream(upstream: FakeC
     async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
         head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
         assert (head.status, head.headers["Content-Length"], "ETag" in head.headers) == (200, "10", False)
+        upstream.fail("*/unlisted-*", Status(405), times=1)
+        head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
+        assert (head.status, "Content-Length" in head.headers) == (200, False)
         upstream.fail("*/unlisted-*", Status(500))
         assert (await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")).status == 503
     assert upstream.count("GET", "*.conda") == 0

@@ -95,6 +95,18 @@ async def test_head_tells_the_length_without_a_download(upstream: FakeFiles, pro
     assert (await ask("/files/demo/none", method="HEAD")).status == 404
 
 
+@pytest.mark.parametrize("status", [403, 405])
+async def test_an_upstream_that_refuses_head_leaves_the_length_open(
+    upstream: FakeFiles, ask: Ask, status: int
+) -> None:
+    upstream.put(NAME, DATA)
+    upstream.put("3.11.7/SHA256SUMS", f"{SHA256}  demo+1.tgz\n".encode())
+    upstream.fail(f"/files/{NAME}", Status(status))
+    head = await ask(HERE, method="HEAD")
+    assert (head.status, head.headers["ETag"]) == (200, f'"{SHA256}"')
+    assert "Content-Length" not in head.headers
+
+
 async def test_what_upstream_cuts_is_resumed(upstream: FakeFiles, ask: Ask) -> None:
     upstream.put(NAME, DATA)
     upstream.fail(f"/files/{NAME}", Cut(200_000), times=1)

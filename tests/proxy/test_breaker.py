@@ -15,7 +15,7 @@ def breaker(clock: FakeClock) -> Breaker:
 
 def fail(breaker: Breaker, times: int) -> None:
     for _ in range(times):
-        breaker.failed()
+        breaker.failed(was_probe=False)
 
 
 def test_two_failures_are_bad_luck_the_third_in_a_row_opens(breaker: Breaker) -> None:
@@ -65,7 +65,7 @@ def test_a_probe_that_tells_nothing_makes_way_for_another(breaker: Breaker, cloc
     clock.advance(FIRST_PAUSE_S)
     assert breaker.admits()
     assert breaker.is_probing
-    breaker.untold()
+    breaker.untold(was_probe=True)
     assert not breaker.is_probing
     assert breaker.is_open
     assert breaker.admits()
@@ -74,8 +74,20 @@ def test_a_probe_that_tells_nothing_makes_way_for_another(breaker: Breaker, cloc
 
 def test_requests_that_tell_nothing_change_nothing(breaker: Breaker) -> None:
     fail(breaker, 3)
-    breaker.untold()
+    breaker.untold(was_probe=False)
     assert not breaker.admits()
+
+
+def test_requests_that_were_under_way_when_it_opened_do_not_end_the_probe(breaker: Breaker, clock: FakeClock) -> None:
+    fail(breaker, 3)
+    clock.advance(FIRST_PAUSE_S)
+    assert breaker.admits()
+    breaker.untold(was_probe=False)
+    breaker.failed(was_probe=False)
+    assert breaker.is_probing
+    assert not breaker.admits()
+    breaker.failed(was_probe=True)
+    assert not breaker.is_probing
 
 
 def test_each_failed_probe_makes_the_next_pause_longer_up_to_a_bound(breaker: Breaker, clock: FakeClock) -> None:
@@ -86,7 +98,7 @@ def test_each_failed_probe_makes_the_next_pause_longer_up_to_a_bound(breaker: Br
         while not breaker.admits():
             clock.advance(0.5)
         pauses.append(clock.now - started)
-        breaker.failed()
+        breaker.failed(was_probe=True)
     assert pauses == [2, 4, 8, 16, 30, 30]
 
 
@@ -99,7 +111,7 @@ def test_requests_that_were_under_way_when_it_opened_do_not_make_the_pause_longe
 
 
 def test_a_stated_pause_opens_at_once_and_for_that_long(breaker: Breaker, clock: FakeClock) -> None:
-    breaker.failed(pause_s=60)
+    breaker.failed(was_probe=False, pause_s=60)
     clock.advance(59)
     assert not breaker.admits()
     clock.advance(1)
@@ -107,9 +119,9 @@ def test_a_stated_pause_opens_at_once_and_for_that_long(breaker: Breaker, clock:
 
 
 def test_a_longer_pause_stated_meanwhile_counts_a_shorter_one_does_not(breaker: Breaker, clock: FakeClock) -> None:
-    breaker.failed(pause_s=60)
-    breaker.failed(pause_s=90)
-    breaker.failed(pause_s=10)
+    breaker.failed(was_probe=False, pause_s=60)
+    breaker.failed(was_probe=False, pause_s=90)
+    breaker.failed(was_probe=False, pause_s=10)
     clock.advance(89)
     assert not breaker.admits()
     clock.advance(1)

@@ -279,6 +279,35 @@ async def test_an_index_may_refuse_removed_files(
         assert (await ask(path_of(wheel) + ".metadata")).status == 403
 
 
+async def test_a_download_for_another_index_gives_none_to_one_from_which_the_file_was_removed(
+    tmp_path: Path, upstream: FakeIndex, wheel: Dist, clock: FakeClock
+) -> None:
+    async with FakeIndex() as other:
+        other.add(wheel)
+        upstream.add(make_wheel("alpha", "2.0"))
+        toml = (
+            f'{REFUSE_REMOVED}[pypi.upstreams.other]\nurl = "{other.url}"\n[pypi.indexes.lax]\nsources = ["other"]\n'
+        )
+        async with (
+            running_proxy(tmp_path, upstream=upstream, toml=toml, clock=clock) as proxy,
+            wire(proxy.url) as ask,
+        ):
+            await cache(ask, proxy, wheel)
+            await asyncio.to_thread(proxy.parts.store.delete, wheel.sha256)
+            upstream.remove(wheel.filename)
+            clock.advance(901)
+            for _ in range(2):  # the second sees what the first had looked at
+                await ask(ALPHA)
+                await proxy.settled()
+            half_way = asyncio.Event()
+            other.fail("/files/*", Gate(100_000, half_way))
+            allowed = asyncio.create_task(ask(path_of(wheel).replace("/main/", "/lax/")))
+            await other.arrived("/files/*")
+            assert (await ask(path_of(wheel))).status == 404
+            half_way.set()
+            assert (await allowed).body == wheel.data
+
+
 async def test_an_index_that_refuses_removed_files_still_serves_what_is_listed_while_upstream_is_down(
     tmp_path: Path, upstream: FakeIndex, wheel: Dist, clock: FakeClock
 ) -> None:

@@ -2,7 +2,8 @@
 
 Without it every request during an outage would wait for its own timeout before it is served stale. While open, one
 probe is let through per pause; its success closes the breaker, its failure makes the next pause longer. Requests
-that were under way when it opened fail too, and say nothing new.
+that were under way when it opened fail too, and say nothing new, nor do they end the probe. What a breaker that is
+open admits is the probe.
 """
 
 from __future__ import annotations
@@ -51,17 +52,17 @@ class Breaker:
         self._pause_s = FIRST_PAUSE_S
         self._probing = False
 
-    def untold(self) -> None:
+    def untold(self, *, was_probe: bool) -> None:
         """A request ended without a word about the origin; was it the probe, another may go out at once."""
-        if self._probing:
+        if was_probe and self._probing:
             self._probing = False
             self._open_until = self._clock()
 
-    def failed(self, *, pause_s: float = 0.0) -> None:
+    def failed(self, *, was_probe: bool, pause_s: float = 0.0) -> None:
         """The origin failed; `pause_s` (its own Retry-After) opens at once and for that long."""
-        straggler = self.is_open and not self._probing
+        straggler = self.is_open and not was_probe
         self._failures = FAILURES_TO_OPEN if pause_s else self._failures + 1
-        self._probing = False
+        self._probing = self._probing and not was_probe
         if not self.is_open:
             return
         pause_s = max(pause_s, 0.0 if straggler else self._pause_s)

@@ -41,6 +41,7 @@ PROBE_PATIENCE_S = 3.0  # how long requests wait for what a breaker's probe find
 PAGE_LIMIT_BYTES = 128_000_000  # the largest page seen in the wild is 50 MB; beyond this it is not a page
 _MOST_REDIRECTS = 5
 _ABSENT = frozenset({404, 410})
+_NO_HEAD = frozenset({403, 405})  # as file hosts answer a HEAD whose URL is signed for GET, or that they do not do
 _NO_DEMANDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -188,8 +189,10 @@ class Upstream:
             return data
 
     async def length(self, url: str) -> int | None:
-        """Content-Length of a file by HEAD, None if upstream does not say. Raises as `stream`."""
+        """Content-Length of a file by HEAD, None if upstream does not say or refuses HEAD. Raises as `stream`."""
         async with self._request("HEAD", url, {"Accept-Encoding": "identity"}, decompress=False) as response:
+            if response.status in _NO_HEAD:
+                return None
             self._check_file(response)
             return response.content_length
 
@@ -226,22 +229,23 @@ class Upstream:
             raise UpstreamError(
                 f"{self.name} ({target.host}) failed a moment ago and is not asked again yet", cause="breaker_open"
             )
+        is_probe = breaker.is_open
         outcome: Outcome | None = None  # none if we are cancelled before an answer
         began = time.perf_counter()
         seconds: float | None = None
         try:
             async with self._answer(method, target, headers, decompress=decompress) as response:
                 seconds = time.perf_counter() - began
-                outcome = self._judge(response, breaker, vital=vital)
+                outcome = self._judge(response, breaker, is_probe=is_probe, vital=vital)
                 yield response
         except UpstreamError as error:
             outcome = error.cause
             if seconds is None or error.cause in ("connect", "timeout"):
-                self._settle(breaker, failed=True)
+                self._settle(breaker, failed=True, was_probe=is_probe)
             raise
         finally:
             if outcome is None:
-                self._settle(breaker, failed=None)
+                self._settle(breaker, failed=None, was_probe=is_probe)
             else:
                 elapsed = time.perf_counter() - began if seconds is None else seconds
                 self._reporter.upstream_answered(self.name, outcome, elapsed)
@@ -278,25 +282,26 @@ class Upstream:
         finally:
             response.release()
 
-    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, *, vital: bool) -> Outcome:
+    def _judge(self, response: aiohttp.ClientResponse, breaker: Breaker, *, is_probe: bool, vital: bool) -> Outcome:
         """What kind of answer came; the breaker learns of it at once, before the body."""
         status = response.status
         if status == 429 or (status >= 500 and vital):
             stated = response.headers.get("Retry-After")
-            self._settle(breaker, failed=True, pause_s=0.0 if stated is None else retry_after(stated))
+            pause_s = 0.0 if stated is None else retry_after(stated)
+            self._settle(breaker, failed=True, was_probe=is_probe, pause_s=pause_s)
         else:
-            self._settle(breaker, failed=None if status >= 500 else False)
+            self._settle(breaker, failed=None if status >= 500 else False, was_probe=is_probe)
         if status >= 400:
             return "5xx" if status >= 500 else "4xx"
         return "not_modified" if status == 304 else "ok"
 
-    def _settle(self, breaker: Breaker, *, failed: bool | None, pause_s: float = 0.0) -> None:
+    def _settle(self, breaker: Breaker, *, failed: bool | None, was_probe: bool, pause_s: float = 0.0) -> None:
         """Tell the breaker how a request ended; `failed` is None if that says nothing about the origin."""
         was_open = breaker.is_open
         if failed is None:
-            breaker.untold()
+            breaker.untold(was_probe=was_probe)
         elif failed:
-            breaker.failed(pause_s=pause_s)
+            breaker.failed(was_probe=was_probe, pause_s=pause_s)
         else:
             breaker.succeeded()
         self._settled.set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
+from weakref import ref
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
@@ -21,7 +22,7 @@ from envproxy.engine.expected import Expected
 from envproxy.engine.flights import Flights
 from envproxy.engine.remembered import Remembered
 from envproxy.engine.upstream import Body, Upstream
-from envproxy.errors import NoSuchThing, PolicyRefused, UpstreamError
+from envproxy.errors import NoSuchThing, PolicyRefused
 from envproxy.policy import Verdict
 
 from .entries import ProjectFile
@@ -71,6 +72,14 @@ class Facts:
     upload_time: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Led:
+    """The download that a look-up led to, for as long as it lasts, and when upstream got the file."""
+
+    download: ref[Download]
+    upload_time: datetime | None
+
+
 Key = tuple[str, Wanted]
 """The name of an index, and what is wanted of it."""
 
@@ -103,7 +112,7 @@ class Files:
         self._rows = Remembered[Key, Artifact]()
         self._metadata = Remembered[Key, Facts]()
         self._listed_on = Remembered[Key, tuple[str, ...]]()
-        self._led = Remembered[Key, Facts]()  # look-ups that led to a download, for who comes after
+        self._led = Remembered[Key, _Led]()  # look-ups that led to a download, for who comes after
 
     async def open(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         """The file. Raises NoSuchThing, PolicyRefused, UpstreamError.
@@ -126,7 +135,7 @@ class Files:
         file, sha256 = listed.file, listed.file.sha256
         if sha256 is not None and await self._artifacts.size(sha256) is not None:
             return Stored(sha256)
-        size = file.size if file.size is not None else await _length(_upstream_of(listed.source, file), file.url)
+        size = file.size if file.size is not None else await _upstream_of(listed.source, file).length(file.url)
         return Remote(size, sha256)
 
     def forget_file(self, index: Index, wanted: Wanted) -> None:
@@ -159,12 +168,12 @@ class Files:
 
     def _arriving(self, index: Index, wanted: Wanted) -> Arriving | None:
         """The file's download that is in the air, if a look-up of this very file led to it."""
-        listed = self._led.recall((index.name, wanted))
-        download = self._artifacts.join(wanted.digest) if listed is not None else None
-        if listed is None or download is None:
+        led = self._led.recall((index.name, wanted))
+        flying = led.download() if led is not None else None
+        if led is None or flying is None or self._artifacts.join(wanted.digest) is not flying:
             return None
-        self._enforce(index, index.verdict(wanted.project, wanted.filename, listed.upload_time))
-        return Arriving(download, wanted.digest)
+        self._enforce(index, index.verdict(wanted.project, wanted.filename, led.upload_time))
+        return Arriving(flying, wanted.digest)
 
     async def _find(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         return await self._cached(index, wanted) or await self._fetch(index, wanted)
@@ -253,9 +262,10 @@ class Files:
 
     async def _fetch(self, index: Index, wanted: Wanted) -> Stored | Arriving:
         listed = await self._listed(index, wanted)
-        if listed.file.sha256 is not None:
-            self._led.keep((index.name, wanted), Facts(listed.file.sha256, listed.file.upload_time))
-        return await self._acquire(wanted.project, listed.file, listed.source)
+        found = await self._acquire(wanted.project, listed.file, listed.source)
+        if isinstance(found, Arriving) and found.sha256 is not None:
+            self._led.keep((index.name, wanted), _Led(ref(found.download), listed.file.upload_time))
+        return found
 
     async def _bring(self, project: str, file: ProjectFile, source: Source) -> str:
         """Have a file in the store, whole; returns its digest (see `sidecars.FetchWheel`)."""
@@ -304,16 +314,6 @@ def _upstream_of(source: Source, file: ProjectFile) -> Upstream:
     if source.upstream is None:
         raise NoSuchThing(f"{source.name} has lost the bytes of {file.filename}", hint="run envproxy scrub")
     return source.upstream
-
-
-async def _length(upstream: Upstream, url: str) -> int | None:
-    """What upstream says to HEAD, which some servers refuse (405)."""
-    try:
-        return await upstream.length(url)
-    except UpstreamError as error:
-        if error.cause != "4xx":
-            raise
-        return None
 
 
 def _open(upstream: Upstream, url: str, offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
