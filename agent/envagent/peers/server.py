@@ -182,7 +182,7 @@ def _lose_patience(transport: asyncio.Transport | None, seconds: float) -> None:
 
     The kernel sees each byte that is taken, also while sendfile(2) runs (TCP_USER_TIMEOUT: RFC 5482, and tcp(7)).
     """
-    if transport is not None:
+    if transport is not None and not transport.is_closing():
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
