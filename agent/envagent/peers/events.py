@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from envagent.store.journal import ends_in_a_cut_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class EventLog:
         if self._path.exists() and self._path.stat().st_size >= LIMIT_BYTES:
             self._path.replace(_before(self._path))
         with self._path.open("ab+") as file:
-            if _ends_in_a_cut_line(file):
+            if ends_in_a_cut_line(file.fileno()):
                 lines.insert(0, b"\n")
             file.write(b"".join(lines))
 
@@ -87,14 +88,6 @@ def read_events(path: Path) -> Iterator[Event]:
             for line in lines:
                 with suppress(msgspec.DecodeError):
                     yield msgspec.json.decode(line, type=Event)
-
-
-def _ends_in_a_cut_line(file: BinaryIO) -> bool:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return False
-    file.seek(size - 1)
-    return file.read(1) != b"\n"
 
 
 def _before(path: Path) -> Path:

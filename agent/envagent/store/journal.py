@@ -50,7 +50,7 @@ class Journal:
             return
         fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if _ends_in_a_cut_line(fd):
+            if ends_in_a_cut_line(fd):
                 lines = b"\n" + lines
             os.write(fd, lines)
             os.fsync(fd)
@@ -68,6 +68,7 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
 
-def _ends_in_a_cut_line(fd: int) -> bool:
+def ends_in_a_cut_line(fd: int) -> bool:
+    """Whether a process that wrote lines to the file was stopped in the middle of one (blocking)."""
     size = os.fstat(fd).st_size
     return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
