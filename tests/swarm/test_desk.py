@@ -9,7 +9,7 @@ import pytest
 
 from envproxy.swarm.bitmap import to_bytes
 from envproxy.swarm.messages import Given, Hello, Want
-from fixtures.swarm import digest
+from fixtures.swarm import Agent, Refused, digest
 
 if TYPE_CHECKING:
     from envproxy.swarm.desk import Desk
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 SMALL = b"small enough to be one piece"
 SHA = digest(SMALL)
-PATH = "/files/demo/small.bin"
 
 
 class Visitor:
-    """Says hello for nodes of a tenant, and wants the one artifact for them."""
+    """Says hello for nodes of a tenant, and wants the artifact `sha256` for them."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, sha256: str) -> None:
         self._desk = desk
+        self._sha256 = sha256
         self._directory = ""
 
     async def hello(self, *nodes: str) -> None:
@@ -36,8 +36,8 @@ class Visitor:
 
     async def want(self, node: str, *, tenant: str = "default", held: int = 0, **others: object) -> Given:
         want = Want(
-            node=node, epoch=1, directory=self._directory, sha256=SHA, path=PATH, held=to_bytes(held),
-            **others,  # type: ignore[arg-type] # what Want has
+            node=node, epoch=1, directory=self._directory, sha256=self._sha256,
+            path="/files/demo/small.bin", held=to_bytes(held), **others,  # type: ignore[arg-type] # what Want has
         )  # fmt: skip
         return await self._desk.want(want, tenant)
 
@@ -49,16 +49,20 @@ class Visitor:
         return waiting
 
 
-@pytest.fixture
-async def visitor(proxy: LocalProxy, upstream: FakeFiles) -> Visitor:
+async def visit(proxy: LocalProxy, sha256: str) -> Visitor:
     """Of the nodes `first` and `second` the first has the artifact's lease."""
-    upstream.put("small.bin", SMALL)
     assert proxy.parts.swarm is not None
-    visitor = Visitor(proxy.parts.swarm.desk)
+    visitor = Visitor(proxy.parts.swarm.desk, sha256)
     await visitor.hello("first", "second")
     while not (await visitor.want("first")).leases:
         pass  # until upstream has told how long it is
     return visitor
+
+
+@pytest.fixture
+async def visitor(proxy: LocalProxy, upstream: FakeFiles) -> Visitor:
+    upstream.put("small.bin", SMALL)
+    return await visit(proxy, SHA)
 
 
 async def test_another_tenant_takes_no_nodes_place_by_its_name(visitor: Visitor):
@@ -92,3 +96,18 @@ async def test_a_later_question_takes_the_place_of_the_one_that_waits(visitor: V
 
     assert (await waiting).offers == []
     assert [offer.piece for offer in (await later).offers] == [0]
+
+
+async def test_who_waits_is_not_told_a_size_that_turned_out_wrong_meanwhile(proxy: LocalProxy, upstream: FakeFiles):
+    upstream.put("small.bin", SMALL[:10])  # what its length is asked of
+    visitor = await visit(proxy, SHA)
+    waiting = await visitor.begin_to_wait("second")
+    upstream.put("small.bin", SMALL)
+
+    with pytest.raises(Refused):
+        await Agent(proxy.url, "first").piece(SHA, 0)
+
+    assert (await waiting).leases == []
+    while not (given := await visitor.want("second")).leases:
+        pass
+    assert given.size == len(SMALL)
