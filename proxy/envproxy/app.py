@@ -23,6 +23,7 @@ from .conda.assemble import Conda
 from .conda.assemble import assemble as assemble_conda
 from .conda.routes import CondaRoutes
 from .conda.upload import CondaUploadRoutes
+from .demands import say_vary
 from .engine.artifacts import Artifacts
 from .engine.catalog import FILENAME, BlobKind, Catalog
 from .engine.credentials import Credentials
@@ -114,6 +115,7 @@ def build(
         middlewares=[observe(parts.metrics, access), problems, *gate.middlewares()],
         client_max_size=0,
     )
+    app.on_response_prepare.append(say_vary)
     app[PARTS] = parts
     shared = "public" if gate.open_to_read else "private"
     pypi = PypiRoutes(parts.indexes, parts.listings, parts.files, parts.artifacts, parts.metrics, shared=shared)

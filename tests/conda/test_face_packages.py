@@ -45,6 +45,31 @@ async def test_a_package_comes_once_and_is_immutable(upstream: FakeChannel, tmp_
     assert upstream.count("GET", "*.conda") == 1
 
 
+async def test_an_answer_that_a_demand_selects_says_so_to_caches_whatever_it_is(
+    upstream: FakeChannel, tmp_path: Path
+) -> None:
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        replies = [
+            await visitor.get(PATH),
+            await visitor.get(PATH, **DEMAND),
+            await visitor.get(PATH, **DEMAND, if_none_match=f'"{ALPHA.sha256}"'),
+            await visitor.get("noarch/none-1.0-0.conda", **DEMAND),
+            await visitor.get(PATH, x_expected_sha256="0" * 64),
+        ]
+        assert [(reply.status, reply.headers["Vary"]) for reply in replies] == [
+            (status, "X-Expected-SHA256") for status in (200, 200, 304, 404, 503)
+        ]
+        assert "Vary" not in (await visitor.get("noarch/repodata.json")).headers
+
+
+async def test_a_package_that_nobody_states_a_digest_for_is_not_kept_for_ever(
+    upstream: FakeChannel, tmp_path: Path
+) -> None:
+    upstream.put("noarch/unlisted-1.0-0.conda", b"some bytes")
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get("noarch/unlisted-1.0-0.conda")).headers["Cache-Control"] == "no-cache"
+
+
 @pytest.mark.parametrize("form", [".conda", ".tar.bz2"])
 async def test_both_package_forms_are_served(upstream: FakeChannel, tmp_path: Path, form: str) -> None:
     package = make_conda("gamma", form=form)

@@ -128,6 +128,31 @@ async def test_bytes_other_than_the_client_demands_never_arrive_whole_and_are_no
     assert (await ask(HERE, demand)).body == DATA
 
 
+async def test_what_a_header_selects_is_told_from_what_others_get_and_not_kept_for_ever(
+    upstream: FakeFiles, proxy: LocalProxy, ask: Ask
+) -> None:
+    upstream.put(NAME, DATA)
+    demand = {"X-Expected-SHA256": SHA256}
+    for path, headers, control in [
+        (HERE, {}, YEAR),
+        (HERE, demand, "no-cache"),
+        (HERE, {**demand, "If-None-Match": f'"{SHA256}"'}, "no-cache"),
+        (f"{HERE}?sha256={SHA256}", demand, YEAR),
+        (f"/files/demo/{SHA256}", demand, YEAR),
+    ]:
+        reply = await ask(path, headers)
+        await proxy.settled()
+        assert (reply.headers["Vary"], reply.headers["Cache-Control"]) == ("X-Expected-SHA256", control)
+    refusals = [
+        await ask("/files/demo/none", demand),
+        await ask(HERE, {"Range": "bytes=99999999-"}),
+        await ask(f"{HERE}?sha256={'0' * 64}", demand),
+    ]
+    assert [(reply.status, reply.headers["Vary"]) for reply in refusals] == [
+        (status, "X-Expected-SHA256") for status in (404, 416, 400)
+    ]
+
+
 async def test_published_checksums_are_demanded_of_upstream(upstream: FakeFiles, proxy: LocalProxy, ask: Ask) -> None:
     upstream.put(NAME, DATA)
     upstream.put("3.11.7/SHA256SUMS", f"{'0' * 64}  demo+1.tgz\n".encode())
@@ -164,6 +189,7 @@ async def test_a_pin_of_the_configuration_holds_from_the_start_and_names_the_fil
         assert (await ask("/files/demo/wrong")).status == 503
         other = await ask(HERE, {"X-Expected-SHA256": "0" * 64})
         assert (other.status, b"pins it to" in other.body) == (404, True)
+        assert (await ask(HERE, {"X-Expected-SHA256": SHA256})).headers["Cache-Control"] == YEAR
         assert (await ask(f"/files/demo/{SHA256}")).body == DATA
         assert upstream.count(path="/files/" + "?" * 64) == 0
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from envproxy.demands import demands
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
 from envproxy.engine.freshness import wants_revalidation
@@ -157,12 +158,12 @@ class CondaRoutes:
     async def _send_package(
         self, request: web.Request, channel: Channel, where: str, name: Filename
     ) -> web.StreamResponse:
-        demanded = request.headers.get("X-Expected-SHA256", "").lower()
+        demanded = "".join(demands(request)).lower()
         wanted = demanded if _SHA256.fullmatch(demanded) else None
         for _ in range(2):
             find = channel.look if request.method == "HEAD" else channel.package
             package = await find(where, name, wanted)
-            what = Representation(etag_of(package.sha256) if package.sha256 else None, self._immutable)
+            what = self._representation(package.sha256)
             if isinstance(package, Remote):
                 return describe(request, _missed(what), total=package.size)
             if isinstance(package.source, Download):
@@ -184,6 +185,12 @@ class CondaRoutes:
         response = await send_download(request, download, _missed(what))
         self._count(kind, "miss", "upstream", response.content_length or 0)
         return response
+
+    def _representation(self, sha256: str | None) -> Representation:
+        """Of a package. One for which nobody states a digest may have another tomorrow."""
+        if sha256 is None:
+            return Representation(None, {"Cache-Control": "no-cache", CACHE_HEADER: "hit"})
+        return Representation(etag_of(sha256), self._immutable)
 
     @property
     def _immutable(self) -> dict[str, str]:

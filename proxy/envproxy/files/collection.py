@@ -89,6 +89,10 @@ class Collection:
         is_sums = fnmatchcase(path.name, self._config.checksums.replace("{name}", "*"))
         return is_sums or any(fnmatchcase(path.text, pattern) for pattern in self._config.changing)
 
+    def is_pinned(self, path: FilePath) -> bool:
+        """Whether the configuration says which SHA-256 the file has."""
+        return path.text in self._pins
+
     async def open(self, path: FilePath, demanded: str | None) -> Stored | Arriving:
         """The file. `demanded` is the SHA-256 that the client wants it to have."""
         found = await self._find(path, demanded)

@@ -4,7 +4,8 @@
     /files/<name>/<path>?sha256=<hex>   the same, only with these bytes (X-Expected-SHA256 says it, too)
     /files/<name>/<sha256>              a file by its digest, as pyenv asks its mirrors
 
-A pinned file is immutable for every cache on the way; one that may change says how long it is fresh.
+A pinned file is immutable for every cache on the way, unless a header is all that says which bytes it has; one that
+may change says how long it is fresh.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from envproxy.demands import demands
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.freshness import max_age, wants_revalidation
 from envproxy.engine.send import Representation, describe, etag_of, send_blob, send_download
@@ -65,7 +67,7 @@ class FilesRoutes:
     ) -> web.StreamResponse:
         find = collection.look if request.method == "HEAD" else collection.open
         found = await find(path, wanted)
-        control = {"Cache-Control": f"{self._shared}, max-age=31536000, immutable"}
+        control = {"Cache-Control": self._control(request, collection, path)}
         result = "hit" if isinstance(found, Stored) else "miss"
         what = Representation(etag_of(found.sha256) if found.sha256 else None, {**control, CACHE_HEADER: result})
         if isinstance(found, Remote):
@@ -91,6 +93,13 @@ class FilesRoutes:
         self._count("index", result, "disk", response)
         return response
 
+    def _control(self, request: web.Request, collection: Collection, path: FilePath) -> str:
+        """For ever, if the same bytes are there for whoever asks without the header."""
+        is_in_url = path.digest is not None or "sha256" in request.query
+        if demands(request) and not is_in_url and not collection.is_pinned(path):
+            return "no-cache"
+        return f"{self._shared}, max-age=31536000, immutable"
+
     def _count(self, kind: str, result: str, source: str, response: web.StreamResponse) -> None:
         self._metrics.cache_requests["files", kind, result].inc()
         self._metrics.bytes_served[(source,)].inc(response.content_length or 0)
@@ -106,7 +115,7 @@ class FilesRoutes:
 
 def _stated(request: web.Request) -> str | None:
     """The digest that the client states. Raises ClientError where it states two."""
-    stated = {*request.query.getall("sha256", []), *request.headers.getall("X-Expected-SHA256", [])}
+    stated = {*request.query.getall("sha256", []), *demands(request)}
     if len(stated) > 1:
         raise ClientError("the request states more than one SHA-256")
     return stated.pop() if stated else None
