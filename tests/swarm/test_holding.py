@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from envagent.peers.holding import Holding
+from envproxy.errors import BadUpstreamBody
 from envproxy.swarm.layout import Layout
 
 if TYPE_CHECKING:
@@ -33,10 +34,17 @@ def opened(folder: Path, *, boot: str = "boot-1") -> Holding:
     return Holding(folder, WHOLE, LAYOUT, boot)
 
 
+def add(holding: Holding, index: int, data: bytes, sha256: str) -> bool:
+    """A piece that comes at once; whether it was kept."""
+    incoming = holding.incoming(index)
+    incoming.append([data])
+    return holding.keep(incoming, sha256)
+
+
 def test_an_empty_artifact_is_one_empty_piece(tmp_path: Path) -> None:
     empty = hashlib.sha256(b"").hexdigest()
     holding = Holding(tmp_path, empty, Layout(0, 4), "boot-1")
-    assert holding.add(0, b"", empty)
+    assert add(holding, 0, b"", empty)
     assert holding.is_whole
     assert holding.finish() is not None
 
@@ -44,7 +52,7 @@ def test_an_empty_artifact_is_one_empty_piece(tmp_path: Path) -> None:
 def test_pieces_in_any_order_make_the_artifact(tmp_path: Path) -> None:
     holding = opened(tmp_path)
     for index, leading in ((2, 0), (0, 4), (1, 10)):
-        assert holding.add(index, *piece(index))
+        assert add(holding, index, *piece(index))
         assert holding.leading == leading
     path = holding.finish()
     assert path is not None
@@ -63,36 +71,49 @@ class Watched(Holding):
         return super().read(start, stop)
 
 
-@pytest.mark.parametrize(
-    ("order", "reads"),
-    [
-        pytest.param((0, 1, 2), [], id="in order"),
-        pytest.param((1, 0, 2), [(4, 8)], id="the second too early"),
-        pytest.param((2, 1, 0), [(4, 8), (8, 10)], id="backwards"),
-    ],
-)
-def test_what_comes_in_order_is_hashed_as_it_comes_and_not_read_again(
-    tmp_path: Path, order: tuple[int, ...], reads: list[tuple[int, int]]
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_the_first_piece_is_hashed_once_and_the_others_again_when_all_before_them_is_here(
+    tmp_path: Path, order: tuple[int, ...]
 ) -> None:
     holding = Watched(tmp_path)
     for index in order:
-        assert holding.add(index, *piece(index))
+        assert add(holding, index, *piece(index))
     assert holding.finish() is not None
-    assert holding.reads == reads
+    assert holding.reads == [(4, 8), (8, 10)]
 
 
-@pytest.mark.parametrize("wrong", [b"aaax", b"aaa", b"aaaaa", b""], ids=["bytes", "short", "long", "empty"])
+@pytest.mark.parametrize("wrong", [b"aaax", b"aaa", b""], ids=["bytes", "short", "empty"])
 def test_a_piece_with_other_bytes_than_its_digest_names_is_not_kept(tmp_path: Path, wrong: bytes) -> None:
     holding = opened(tmp_path)
-    assert not holding.add(0, wrong, piece(0)[1])
+    assert not add(holding, 0, wrong, piece(0)[1])
     assert holding.verified == 0
     assert opened(tmp_path).verified == 0
+
+
+def test_more_bytes_than_a_piece_has_are_refused_before_they_reach_the_next_one(tmp_path: Path) -> None:
+    holding = opened(tmp_path)
+    assert add(holding, 1, *piece(1))
+    incoming = holding.incoming(0)
+    with pytest.raises(BadUpstreamBody, match="more than the 4 bytes"):
+        incoming.append([b"aa", b"aaa"])
+    assert holding.read(4, 8) == b"bbbb"
+
+
+def test_a_piece_that_began_with_wrong_bytes_can_begin_again(tmp_path: Path) -> None:
+    holding = opened(tmp_path)
+    incoming = holding.incoming(0)
+    incoming.append([b"xx"])
+    incoming.restart()
+    incoming.append([b"aa"])
+    incoming.append([b"aa"])
+    assert holding.keep(incoming, piece(0)[1])
+    assert holding.read(0, 4) == b"aaaa"
 
 
 def test_pieces_that_are_right_but_make_another_whole_are_no_artifact(tmp_path: Path) -> None:
     holding = Holding(tmp_path, "0" * 64, LAYOUT, "boot-1")
     for index in range(3):
-        assert holding.add(index, *piece(index))
+        assert add(holding, index, *piece(index))
     assert holding.finish() is None
     holding.discard()
     assert list(tmp_path.iterdir()) == []
@@ -100,22 +121,22 @@ def test_pieces_that_are_right_but_make_another_whole_are_no_artifact(tmp_path: 
 
 def test_another_run_goes_on_with_the_pieces_that_are_here(tmp_path: Path) -> None:
     first = opened(tmp_path)
-    first.add(0, *piece(0))
+    add(first, 0, *piece(0))
     first.close()
     again = opened(tmp_path)
     assert (again.verified, again.leading) == (0b001, 4)
-    again.add(1, *piece(1))
-    again.add(2, *piece(2))
+    add(again, 1, *piece(1))
+    add(again, 2, *piece(2))
     assert again.finish() is not None
 
 
 def test_marks_from_before_the_machine_went_down_count_for_nothing(tmp_path: Path) -> None:
-    opened(tmp_path).add(0, *piece(0))
+    add(opened(tmp_path), 0, *piece(0))
     assert opened(tmp_path, boot="boot-2").verified == 0
 
 
 def test_marks_of_another_layout_count_for_nothing(tmp_path: Path) -> None:
-    opened(tmp_path).add(0, *piece(0))
+    add(opened(tmp_path), 0, *piece(0))
     assert Holding(tmp_path, WHOLE, Layout(len(DATA), 5), "boot-1").verified == 0
 
 
@@ -127,7 +148,9 @@ from envagent.peers.holding import Holding
 from envproxy.swarm.layout import Layout
 data = {DATA!r}
 holding = Holding(Path({str(tmp_path)!r}), {WHOLE!r}, Layout(len(data), 4), "boot-1")
-holding.add(1, data[4:8], hashlib.sha256(data[4:8]).hexdigest())
+incoming = holding.incoming(1)
+incoming.append([data[4:6], data[6:8]])
+assert holding.keep(incoming, hashlib.sha256(data[4:8]).hexdigest())
 os.pwrite(holding._bytes, b"zz", 8)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -148,14 +171,14 @@ def test_readers_do_not_wait_for_what_is_being_hashed(tmp_path: Path) -> None:
             return super().read(start, stop)
 
     holding = Slow(tmp_path, WHOLE, LAYOUT, "boot-1")
-    assert holding.add(1, *piece(1))
-    adding = threading.Thread(target=holding.add, args=(0, *piece(0)))
+    assert add(holding, 1, *piece(1))
+    adding = threading.Thread(target=add, args=(holding, 0, *piece(0)))
     adding.start()
     hashing.wait()
     with ThreadPoolExecutor(1) as reader:
-        duplicated = reader.submit(holding.duplicate)
+        reopened = reader.submit(holding.open)
         try:
-            fd = duplicated.result(timeout=60)
+            fd = reopened.result(timeout=60)
         finally:
             go_on.set()
     adding.join()

@@ -54,7 +54,9 @@ class Kept:
         """As a node leaves it that was killed after the first of two pieces."""
         holding = Holding(self.partial, digest_of(name), LAYOUT, current_boot())
         half = bytes_of(name)[: SIZE // 2]
-        assert holding.add(0, half, hashlib.sha256(half).hexdigest())
+        incoming = holding.incoming(0)
+        incoming.append([half])
+        assert holding.keep(incoming, hashlib.sha256(half).hexdigest())
         holding.close()
         for path in (self.partial / digest_of(name)).iterdir():
             os.utime(path, (NOW - age, NOW - age))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from envagent.peers.choose import rarest_first
 from envproxy.engine.download import HOLD_BYTES
-from envproxy.engine.flights import uninterrupted
+from envproxy.engine.ranges import Span
 from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
 from envproxy.swarm import bitmap
 from envproxy.swarm.layout import Layout
@@ -40,7 +40,6 @@ WAIT_S = 1.0  # for news, in the directory
 PATIENCE_S = 60.0  # without a single piece, while the directory does not answer
 FIRST_PATIENCE_S = 10.0  # before anything is known of the artifact: its clients can tell nothing from a slow network
 PAUSES_S = (0.2, 2.0)  # the shortest and the longest before the proxy is asked without a lease
-READ_BYTES = 1 << 18
 MOST_WRONG = 3  # pieces of the proxy itself that are not what it says they are
 _DIGEST = 32
 
@@ -68,7 +67,7 @@ class Surroundings:
 
 
 class Download:
-    """See the module. `run()` does the work; `opened()` and `chunks()` serve any number of readers."""
+    """See the module. `run()` does the work; any number of readers go by `opened()`, `reading()`, `spans()`."""
 
     def __init__(self, wanted: Wanted, around: Surroundings) -> None:
         self.wanted = wanted
@@ -93,40 +92,39 @@ class Download:
         """The pieces under way."""
         return sorted(self._moving)
 
-    async def opened(self) -> int | None:
+    async def opened(self) -> int:
         """Wait until the size in bytes is known. Raises what went wrong."""
         while self.holding is None:
             self._raise_error()
             await self._news.wait()
         return self.holding.layout.size
 
-    async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Bytes [start, stop), which lie in what `opened` told. Raises as `run`, possibly after some bytes."""
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[BinaryIO, None]:
+        """The file that the bytes come into, for the time of a block. Raises as `opened`."""
         await self.opened()
         assert self.holding is not None
-        end = self.holding.layout.size if stop is None else stop
-        fd = self.holding.duplicate()
+        fd = await asyncio.to_thread(self.holding.open)
         if fd is None:
             fd = await asyncio.to_thread(os.open, await self.whole(), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            position = start
-            while position < end:
-                shown = self._shown(end)
-                if position < shown:
-                    count = min(shown - position, READ_BYTES)
-                    chunk = await uninterrupted(asyncio.to_thread(os.pread, fd, count, position))
-                    position += len(chunk)
-                    yield chunk
-                else:
-                    self._raise_error()
-                    await self._news.wait()
-            await self._done()
-        finally:
-            os.close(fd)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            yield file
+
+    async def spans(self, start: int, stop: int) -> AsyncGenerator[Span, None]:
+        """Parts of [start, stop) that may be shown, in order, as they come. Raises as `run`, possibly after some."""
+        while start < stop:
+            shown = self._shown(stop)
+            if start < shown:
+                yield Span(start, shown, stop)
+                start = shown
+            else:
+                self._raise_error()
+                await self._news.wait()
+        await self._done()
 
     async def growth(self) -> AsyncGenerator[int, None]:
         """How many more bytes are here, each time some came, until it is whole. Raises as `run`."""
-        size, here = await self.opened() or 0, 0
+        size, here = await self.opened(), 0
         while self.path is None:
             assert self.holding is not None
             now = min(size, self.holding.verified.bit_count() * self.holding.layout.piece_bytes)

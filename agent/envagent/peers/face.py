@@ -18,7 +18,7 @@ from aiohttp import web
 
 from envagent.peers.downloader import Wanted
 from envagent.peers.server import ROOT
-from envproxy.engine.send import Representation, etag_of, send_blob, send_download
+from envproxy.engine.send import Representation, etag_of, send_blob, send_growing
 from envproxy.errors import NoSuchThing, PolicyRefused
 from envproxy.middleware import CACHE_HEADER
 from envproxy.pypi.routes import IMMUTABLE
@@ -104,4 +104,4 @@ class Face:
                 return await send_blob(request, path, what)
             except FileNotFoundError:  # it was evicted a moment ago
                 pass
-        return await send_download(request, self._swarm.download(wanted), what)
+        return await send_growing(request, self._swarm.download(wanted), what)

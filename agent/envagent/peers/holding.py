@@ -4,10 +4,11 @@
     folder/<sha256>/marks     size, piece size and boot, then one byte for each piece: 1 once it is written and right;
                               locked, so that nobody removes it (fetch/partial.py)
 
-Invariant: a mark is set after the piece's SHA-256 matched and after its bytes were written, so a process that is
-killed at any moment leaves nothing unverified that looks verified. A machine that goes down may lose bytes whose mark
-it kept, so marks of another boot count for nothing. Everything here blocks: callers use threads. Nothing in here is
-visible to installers: `finish` checks the digest of the whole and gives the file away.
+A piece is hashed and written as it comes. Invariant: its mark is set after all of it was written and its SHA-256
+matched, so a process that is killed at any moment leaves nothing unverified that looks verified; and what has a mark
+is never written again. A machine that goes down may lose bytes whose mark it kept, so marks of another boot count for
+nothing. Everything here blocks: callers use threads. Nothing in here is visible to installers: `finish` checks the
+digest of the whole and gives the file away.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from envagent.fetch.partial import reserve
+from envproxy.errors import BadUpstreamBody
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from envproxy.swarm.layout import Layout
 
 _HEAD = struct.Struct(">QI36s")
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 
 
 class Holding:
@@ -40,8 +43,8 @@ class Holding:
         self._lock = reserve(self._place)
         self._bytes = os.open(self._place / "bytes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._marks = os.open(self._place / "marks", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._marking = threading.Lock()  # held for a moment
         self._growing = threading.Lock()  # held as long as it takes to hash
-        self._closing = threading.Lock()  # held for a moment
         self._whole = hashlib.sha256()
         self._grown = 0
         self._verified = self._resume(_HEAD.pack(layout.size, layout.piece_bytes, boot.encode()))
@@ -62,21 +65,28 @@ class Holding:
         """Whether every piece is here and hashed; that the whole has its digest is for `finish` to say."""
         return self._grown == self.layout.count
 
-    def add(self, index: int, data: bytes | bytearray | memoryview, sha256: str) -> bool:
-        """Keep a piece if it has that digest; whether it has. OSError passes."""
-        start, stop = self.layout.span(index)
-        digest = hashlib.sha256(data)
-        if len(data) != stop - start or digest.hexdigest() != sha256:
-            return False
-        view, position = memoryview(data), start
+    def incoming(self, index: int) -> Incoming:
+        """A place for a piece that is not here."""
+        assert not self._verified >> index & 1, "the piece is verified, and others read it"
+        return Incoming(self, index)
+
+    def write(self, data: bytes, position: int) -> None:
+        """Put bytes where nobody reads yet. OSError passes."""
+        view = memoryview(data)
         while view:
             count = os.pwrite(self._bytes, view, position)
             view, position = view[count:], position + count
-        os.pwrite(self._marks, b"\1", _HEAD.size + index)
+
+    def keep(self, incoming: Incoming, sha256: str) -> bool:
+        """Mark a piece that came if it has that digest; whether it has. OSError passes."""
+        if not incoming.has(sha256):
+            return False
+        os.pwrite(self._marks, b"\1", _HEAD.size + incoming.index)
+        with self._marking:
+            self._verified |= 1 << incoming.index
         with self._growing:
-            self._verified |= 1 << index
-            if index == self._grown:
-                self._follow(data, digest)
+            if incoming.index == self._grown == 0:
+                self._whole, self._grown = incoming.hash, 1
             self._grow()
         return True
 
@@ -84,10 +94,12 @@ class Holding:
         """Bytes [start, stop), which lie in verified pieces."""
         return os.pread(self._bytes, stop - start, start)
 
-    def duplicate(self) -> int | None:
-        """A descriptor of the bytes, the caller's to close; None after `close`."""
-        with self._closing:
-            return None if self._bytes < 0 else os.dup(self._bytes)
+    def open(self) -> int | None:
+        """A descriptor with an offset of its own, the caller's to close; None once the bytes are elsewhere."""
+        try:
+            return os.open(self._place / "bytes", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
 
     def finish(self) -> Path | None:
         """The file with all bytes, to be renamed to its place, if the whole has its digest; None if it has not.
@@ -104,7 +116,7 @@ class Holding:
 
     def close(self) -> None:
         """Let go; what is verified stays for the next time."""
-        with self._growing, self._closing:
+        with self._growing:
             for fd in (self._bytes, self._marks):
                 if fd >= 0:
                     os.close(fd)
@@ -121,14 +133,6 @@ class Holding:
         marks = os.pread(self._marks, self.layout.count, _HEAD.size)
         return sum(1 << index for index, mark in enumerate(marks) if mark == 1)
 
-    def _follow(self, data: bytes | bytearray | memoryview, digest: hashlib._Hash) -> None:
-        """Hash a piece that is in memory and follows on what was hashed before; of the first one that is done."""
-        if self._grown == 0:
-            self._whole = digest
-        else:
-            self._whole.update(data)
-        self._grown += 1
-
     def _grow(self) -> None:
         """Read and hash what follows without a gap on what was hashed before."""
         while self._verified >> self._grown & 1:
@@ -136,3 +140,36 @@ class Holding:
             for position in range(start, stop, _READ_BYTES):
                 self._whole.update(self.read(position, min(stop, position + _READ_BYTES)))
             self._grown += 1
+
+
+class Incoming:
+    """One piece on its way: hashed and written as it comes, and worth nothing before `Holding.keep`.
+
+    `hash` is that of the `filled` bytes, of `size`, that are here.
+    """
+
+    def __init__(self, holding: Holding, index: int) -> None:
+        self.index = index
+        self.filled = 0
+        self._holding = holding
+        self._start, stop = holding.layout.span(index)
+        self.size = stop - self._start
+        self.hash = hashlib.sha256()
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """What follows. Raises BadUpstreamBody for more than the piece; OSError passes."""
+        for chunk in chunks:
+            if self.filled + len(chunk) > self.size:
+                raise BadUpstreamBody(f"more than the {self.size} bytes of a piece came")
+            self.hash.update(chunk)
+            self._holding.write(chunk, self._start + self.filled)
+            self.filled += len(chunk)
+
+    def restart(self) -> None:
+        """Forget all bytes so far."""
+        self.hash = hashlib.sha256()
+        self.filled = 0
+
+    def has(self, sha256: str) -> bool:
+        """Whether it is whole, with that digest."""
+        return self.filled == self.size and self.hash.hexdigest() == sha256

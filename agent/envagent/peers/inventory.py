@@ -117,7 +117,7 @@ class Inventory:
     def open(self, sha256: str) -> tuple[int, Holding | None] | None:
         """A descriptor of the artifact's bytes, theirs to close, and its pieces unless it is whole (blocking)."""
         holding = self._holdings.get(sha256)
-        if holding and (fd := holding.duplicate()) is not None:
+        if holding and (fd := holding.open()) is not None:
             return fd, holding
         path = self._find(sha256, None)
         if path is None:

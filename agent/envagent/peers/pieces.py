@@ -1,21 +1,22 @@
-"""One piece, from the proxy or from one peer after the other: verified before it is written, resumed where it broke.
+"""One piece, from the proxy or from one peer after the other: verified before it counts, resumed where it broke.
 
 A peer that falls silent is left for the next one, which sends the rest. Invariant: the SHA-256 of a piece comes from
-the proxy, and bytes that do not have it are dropped. If one peer alone sent them it lied, and is never asked for that
-artifact again; if several did, nobody can say who, and the next ones are asked for the whole piece.
+the proxy, and bytes that do not have it count for nothing. If one peer alone sent them it lied, and is never asked
+for that artifact again; if several did, nobody can say who, and the next ones are asked for the whole piece.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from envagent.peers.body import batches
 from envagent.peers.choose import Candidate, Reputation, in_order
-from envproxy.engine.failures import NETWORK, translated
 from envproxy.engine.flights import uninterrupted
-from envproxy.errors import BadUpstreamBody, EnvproxyError, UpstreamError
+from envproxy.errors import EnvproxyError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     import aiohttp
 
     from envagent.peers.events import EventLog, What
-    from envagent.peers.holding import Holding
+    from envagent.peers.holding import Holding, Incoming
     from envagent.peers.wire import Wire
     from envproxy.swarm.messages import Peer, Wrong
 
 PAUSES_S = (0.05, 0.25)  # the shortest and the longest after a piece that no peer gave
-PIECES_AT_ONCE = 12  # in memory, of all artifacts together
+PIECES_AT_ONCE = 12  # of all artifacts together
 SMALL_BYTES = 1 << 20
-SMALL_AT_ONCE = 48  # pieces of at most SMALL_BYTES, beside the others: none of them waits for a big one to arrive
+SMALL_AT_ONCE = 48  # artifacts of at most SMALL_BYTES, beside the pieces: none waits for those of a big one
 
 
 @dataclass(slots=True)
@@ -48,21 +49,27 @@ class Counts:
 
 @dataclass(slots=True)
 class _Part:
-    """A piece in memory: what came so far, and from whom."""
+    """A piece that is coming, and from whom so far; `refused` is what the disk said to it."""
 
-    data: bytearray
-    filled: int = 0
+    incoming: Incoming
     givers: list[str] = field(default_factory=list)
+    refused: OSError | None = None
 
-    def restart(self) -> None:
-        self.filled = 0
-        self.givers.clear()
+    async def fill(self, answer: aiohttp.ClientResponse) -> None:
+        """Take all that the server sends. Raises UpstreamError if that is less than the piece.
 
-    def append(self, chunk: bytes) -> None:
-        if self.filled + len(chunk) > len(self.data):
-            raise BadUpstreamBody(f"more than the {len(self.data)} bytes of a piece came")
-        self.data[self.filled : self.filled + len(chunk)] = chunk
-        self.filled += len(chunk)
+        A disk in trouble is not the server's fault, and raises nothing here, where it would count as that.
+        """
+        async with aclosing(batches(answer)) as coming:
+            async for chunks in coming:
+                try:
+                    await uninterrupted(asyncio.to_thread(self.incoming.append, chunks))
+                except OSError as error:
+                    self.refused = error
+                    return
+        came, size = self.incoming.filled, self.incoming.size
+        if came != size:
+            raise UpstreamError(f"only {came} of {size} bytes of a piece came", cause="connect")
 
 
 class Pieces:
@@ -98,21 +105,18 @@ class Pieces:
 
     async def from_proxy(self, holding: Holding, index: int, sha256: str) -> bool:
         """Bring a piece from the proxy; whether it is here now. Raises EnvproxyError if the proxy fails."""
-        async with self._slot(holding, index):
-            part = self._part(holding, index)
+        async with self._slot(holding):
+            part = _Part(holding.incoming(index))
             began = self._clock()
             async with self._wire.from_proxy(holding.sha256, index, 0) as answer:
-                await _read(answer, part)
-            if not await self._kept(holding, index, sha256, part, "", began):
-                return False
-            self.counts.origin_bytes += part.filled
-            return True
+                await part.fill(answer)
+            return await self._kept(holding, index, sha256, part, "", began)
 
     async def from_peers(self, holding: Holding, index: int, sha256: str, peers: list[Peer]) -> bool:
         """Bring a piece from the first of the peers that can; whether it is here now."""
         by_node = {peer.node: peer for peer in peers}
-        async with self._slot(holding, index):
-            part = self._part(holding, index)
+        async with self._slot(holding):
+            part = _Part(holding.incoming(index))
             for one in self._in_order(peers, holding.sha256):
                 if await self._from_peer(holding, index, sha256, part, by_node[one.node]):
                     return True
@@ -124,8 +128,8 @@ class Pieces:
         self.taking[peer.node] += 1
         part.givers.append(peer.node)
         try:
-            async with self._wire.from_peer(peer, holding.sha256, index, part.filled) as answer:
-                await _read(answer, part)
+            async with self._wire.from_peer(peer, holding.sha256, index, part.incoming.filled) as answer:
+                await part.fill(answer)
         except EnvproxyError as error:
             self._note_failure(holding.sha256, index, peer, error)
             return False
@@ -133,21 +137,33 @@ class Pieces:
             self.taking[peer.node] -= 1
         if await self._kept(holding, index, sha256, part, peer.node, began):
             self._reputation.succeeded(peer.node)
-            self.counts.peer_bytes_down += part.filled
-            self.counts.of[peer.node] += part.filled
             return True
         if set(part.givers) == {peer.node}:
             self._reputation.lied(peer.node, holding.sha256)
             self._fault(holding.sha256, index, peer.node, "bad_hash")
-        part.restart()
+        part.incoming.restart()
+        part.givers.clear()
         return False
 
     async def _kept(self, holding: Holding, index: int, sha256: str, part: _Part, giver: str, began: float) -> bool:
-        """Verify and write a piece that came whole."""
-        is_right = await uninterrupted(asyncio.to_thread(holding.add, index, part.data, sha256))
+        """Verify, mark and count a piece that came whole: all of that, or nothing. OSError passes."""
+        if part.refused is not None:
+            raise part.refused
+        return await uninterrupted(self._keep(holding, index, sha256, part.incoming, giver, began))
+
+    async def _keep(
+        self, holding: Holding, index: int, sha256: str, incoming: Incoming, giver: str, began: float
+    ) -> bool:
+        is_right = await asyncio.to_thread(holding.keep, incoming, sha256)
         what: What = "got" if is_right else "wrong"
-        self._events.note(what, holding.sha256, index, giver, count=part.filled, seconds=self._clock() - began)
-        self.counts.pieces_wrong += not is_right
+        self._events.note(what, holding.sha256, index, giver, count=incoming.size, seconds=self._clock() - began)
+        if not is_right:
+            self.counts.pieces_wrong += 1
+        elif giver:
+            self.counts.peer_bytes_down += incoming.size
+            self.counts.of[giver] += incoming.size
+        else:
+            self.counts.origin_bytes += incoming.size
         return is_right
 
     def _note_failure(self, sha256: str, index: int, peer: Peer, error: EnvproxyError) -> None:
@@ -170,23 +186,6 @@ class Pieces:
             now=self._clock(),
         )
 
-    def _slot(self, holding: Holding, index: int) -> asyncio.Semaphore:
-        """What bounds the memory for pieces of that size."""
-        start, stop = holding.layout.span(index)
-        return self._small_slots if stop - start <= SMALL_BYTES else self._slots
-
-    @staticmethod
-    def _part(holding: Holding, index: int) -> _Part:
-        start, stop = holding.layout.span(index)
-        return _Part(bytearray(stop - start))
-
-
-async def _read(answer: aiohttp.ClientResponse, part: _Part) -> None:
-    """All that the server sends. Raises UpstreamError if that is less than the piece, BadUpstreamBody if more."""
-    try:
-        async for chunk in answer.content.iter_any():
-            part.append(chunk)
-    except NETWORK as error:
-        raise translated(error, answer.url) from error
-    if part.filled != len(part.data):
-        raise UpstreamError(f"only {part.filled} of {len(part.data)} bytes of a piece came", cause="connect")
+    def _slot(self, holding: Holding) -> asyncio.Semaphore:
+        """What bounds the transfers of artifacts of that size."""
+        return self._small_slots if holding.layout.size <= SMALL_BYTES else self._slots

@@ -8,8 +8,9 @@ connection then, so that a client sees truncation, never poison.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -99,6 +100,37 @@ async def send_download(request: web.Request, download: Arriving, what: Represen
     return response
 
 
+class Growing(Protocol):
+    """An artifact that lies in a file while it comes, with gaps."""
+
+    async def opened(self) -> int:
+        """Its size in bytes, once that is known."""
+
+    def reading(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """The file, for the time of a block."""
+
+    def spans(self, start: int, stop: int) -> AsyncGenerator[Span, None]:
+        """Parts of [start, stop) that may be sent, in order, each as soon as it may."""
+
+
+async def send_growing(request: web.Request, artifact: Growing, what: Representation) -> web.StreamResponse:
+    """Send an artifact by sendfile while it comes. Raises `EnvproxyError`, possibly after some bytes were sent."""
+    total = await artifact.opened()
+    answer = _head(request, what, total=total)
+    if isinstance(answer, web.Response):
+        return answer
+    response, part = answer
+    start, stop = (part.start, part.stop) if part else (0, total)
+    async with artifact.reading() as file, aclosing(artifact.spans(start, stop)) as spans:
+        async for span in spans:
+            if not response.prepared:  # so late that an error can still be told by its status
+                await response.prepare(request)
+            await _send_open_file(request, response, file, span)
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
 async def send_unverified(
     request: web.Request, download: Download, what: Representation, *, within: tuple[int, int]
 ) -> web.StreamResponse:
@@ -182,5 +214,4 @@ def _open(path: Path) -> tuple[BinaryIO, int]:
 
 
 def _read(blob: BinaryIO, span: Span) -> bytes:
-    blob.seek(span.start)
-    return blob.read(span.length)
+    return os.pread(blob.fileno(), span.length, span.start)

@@ -1,0 +1,63 @@
+"""The body of a piece as it comes over a connection: few wake-ups, few and large batches.
+
+A line of 100 Mbit/s brings some kilobytes at a time, and waking up for each costs more CPU time than all that is done
+with them. So the kernel wakes us for WAKE_BYTES (SO_RCVLOWAT: socket(7)) as long as more than that is to come.
+Invariant: the mark is 1 again when a body ends, for the connection goes on to another answer. What the bytes are for
+is not known here.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from envproxy.engine.failures import NETWORK, translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import aiohttp
+
+WAKE_BYTES = 1 << 16  # a sender of less within the timeout of a read counts as silent
+BATCH_BYTES = 1 << 20  # a thread costs 0.1 ms
+_UNSURE_BYTES = 1 << 15  # of the end: under TLS the socket may have had some of it, in a record that is not whole yet
+
+
+async def batches(answer: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+    """All that the server sends, in lists of some BATCH_BYTES. Raises UpstreamError, after what came before it."""
+    mark = _LowMark(answer)
+    left = answer.content_length or 0
+    batch: list[bytes] = []
+    size = 0
+    try:
+        mark.set(left)
+        async for chunk, _ in answer.content.iter_chunks():
+            left -= len(chunk)
+            mark.set(left)
+            batch.append(chunk)
+            size += len(chunk)
+            if size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    except NETWORK as error:
+        yield batch
+        raise translated(error, answer.url) from error
+    yield batch
+
+
+class _LowMark:
+    """How many bytes must have come on the connection of an answer before the event loop hears of them."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        transport = answer.connection.transport if answer.connection else None  # None: all is here already
+        self._socket = transport.get_extra_info("socket") if transport else None
+        self._mark = 1
+
+    def set(self, left: int) -> None:
+        """`left` bytes of the body are still to come."""
+        mark = max(1, min(WAKE_BYTES, left - _UNSURE_BYTES))
+        if mark != self._mark and self._socket is not None:
+            self._mark = mark
+            with suppress(OSError):  # it is closed already
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)

@@ -1,0 +1,103 @@
+"""Bodies of pieces over a real connection: nothing is missing, nobody waits for bytes that do not come."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from envagent.peers.body import BATCH_BYTES, WAKE_BYTES, batches
+from envproxy.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+DATA = Random(3).randbytes(3 * BATCH_BYTES + 5)
+
+
+class Server:
+    """Sends DATA: parts of those sizes, and the rest unless it is to break off before."""
+
+    def __init__(self, parts: Sequence[int], *, whole: bool = True) -> None:
+        self._parts = parts
+        self._whole = whole
+        self.clients: list[object] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        self.clients.append(request.transport.get_extra_info("peername"))
+        response = web.StreamResponse()
+        response.content_length = len(DATA)
+        await response.prepare(request)
+        position = 0
+        for size in self._parts:
+            await response.write(DATA[position : position + size])
+            position += size
+        if not self._whole:
+            request.transport.close()
+            return response
+        await response.write(DATA[position:])
+        return response
+
+
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    app = web.Application()
+    app.router.add_get("/", server.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield session, f"http://{host}:{port}/"
+    finally:
+        await runner.cleanup()
+
+
+async def got(answer: aiohttp.ClientResponse) -> list[list[bytes]]:
+    return [batch async for batch in batches(answer)]
+
+
+async def test_a_body_comes_in_large_batches() -> None:
+    async with serving(Server([])) as (session, url), session.get(url) as answer:
+        found = await got(answer)
+    assert b"".join(chunk for batch in found for chunk in batch) == DATA
+    assert len(found) <= 4
+
+
+@pytest.mark.parametrize("last", [1, WAKE_BYTES - 1, WAKE_BYTES + 1])
+async def test_the_last_bytes_are_heard_of_however_few_they_are(last: int) -> None:
+    async with serving(Server([len(DATA) - last])) as (session, url), session.get(url) as answer:
+        found = await got(answer)
+    assert b"".join(chunk for batch in found for chunk in batch) == DATA
+
+
+async def test_a_connection_is_used_again_for_an_answer_that_is_small() -> None:
+    server = Server([])
+    async with serving(server) as (session, url):
+        for _ in range(2):
+            async with session.get(url) as answer:
+                await got(answer)
+        async with session.get(f"{url}missing") as answer:
+            assert answer.status == 404
+    assert len(set(server.clients)) == 1
+
+
+async def test_what_came_before_a_break_is_not_lost() -> None:
+    came = bytearray()
+
+    async def read(answer: aiohttp.ClientResponse) -> None:
+        async for batch in batches(answer):
+            came.extend(b"".join(batch))
+
+    async with serving(Server([BATCH_BYTES], whole=False)) as (session, url), session.get(url) as answer:
+        with pytest.raises(UpstreamError):
+            await read(answer)
+    assert bytes(came) == DATA[: len(came)]
+    assert len(came) > 0
