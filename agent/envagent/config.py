@@ -12,7 +12,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from envagent.errors import ConfigRefused, UsageError
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
 
+    from envproxy.kinds import Address
+
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _PREFIX = "ENVAGENT_"
 CLIENTS = ("machine", "network")
+T = TypeVar("T")
 LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
 
 
@@ -36,7 +39,7 @@ class Config:
     `envagent serve` are the intervals in seconds, 0 for never, and the bytes that its gc keeps. The rest is of it as
     a node of the swarm: `zone` and `tenant` are labels, `swarm_secret` is what the proxy wants of agents; bytes per
     second for peers, bytes of artifacts and of free disk, where 0 is no bound; seconds that a peer may be silent; who
-    finds the proxy's faces.
+    finds the proxy's faces; where peers come with a certificate, and this node's own with its key and authority.
     """
 
     data: Path
@@ -53,6 +56,10 @@ class Config:
     min_free: int = 0
     peer_timeout: int = 2
     clients: str = "machine"
+    peers_listen: Address | None = None
+    peers_cert: Path | None = None
+    peers_key: Path | None = None
+    peers_ca: Path | None = None
     swarm_secret: str = field(default="", repr=False)
     scrub_interval: int = 7 * 86_400
     gc_interval: int = 0
@@ -193,8 +200,14 @@ def _is_service_link(variable: str, text: str) -> bool:
 
 def _path(written: _Written) -> Path:
     if not isinstance(written.value, str) or not written.value:
-        raise UsageError(f"{written.where} must be the path of a directory")
+        raise UsageError(f"{written.where} must be a path")
     return Path(written.value).expanduser().absolute()
+
+
+def _address(written: _Written) -> Address:
+    from envproxy.kinds import address  # noqa: PLC0415  # few have one
+
+    return _read_by(address, written)
 
 
 def _origin(written: _Written) -> str:
@@ -237,7 +250,7 @@ def _duration(written: _Written) -> int:
     return _read_by(duration, written)
 
 
-def _read_by(read: Callable[[object], int], written: _Written) -> int:
+def _read_by(read: Callable[[object], T], written: _Written) -> T:
     """As the proxy's configuration reads it."""
     from envproxy.kinds import BadValueError  # noqa: PLC0415  # as above
 
@@ -286,6 +299,10 @@ _READERS: dict[str, Callable[[_Written], Any]] = {
     "min-free": _size,
     "peer-timeout": _duration,
     "clients": _clients,
+    "peers-listen": _address,
+    "peers-cert": _path,
+    "peers-key": _path,
+    "peers-ca": _path,
     "scrub-interval": _duration,
     "gc-interval": _duration,
     "gc-budget": _size,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from envagent.peers.pieces import PIECES_AT_ONCE
 from fixtures.node import SECRET, SWARM, running_node, running_nodes
 from fixtures.proxy import ProxyProcess, proxy_process
 from fixtures.site import path_of, weights
@@ -52,7 +53,7 @@ async def test_many_artifacts_that_four_nodes_want_at_once_leave_the_proxy_once_
 async def test_small_artifacts_do_not_wait_for_big_ones_that_hardly_move(
     tmp_path: Path, upstream: FakeIndex, proxy: ProxyProcess
 ) -> None:
-    """Two holders give so slowly that as many pieces of the big ones are stuck as a node fetches at once: twelve."""
+    """Two holders give so slowly that as many pieces of the big ones are stuck as a node fetches at once."""
     big = [weights(f"big{number}", 12 * MIB) for number in range(6)]
     upstream.add(*big)
     crawling = {"ENVAGENT_UPLOAD_RATE": "1KB"}
@@ -65,7 +66,7 @@ async def test_small_artifacts_do_not_wait_for_big_ones_that_hardly_move(
             *(one.get(path_of(dist)) for dist in big[:3]), *(other.get(path_of(dist)) for dist in big[3:])
         )
         stuck = [asyncio.create_task(late.get(path_of(dist))) for dist in big]
-        while sum(len(moving["pieces"]) for moving in (await late.status())["moving"]) < 12:
+        while sum(len(moving["pieces"]) for moving in (await late.status())["moving"]) < PIECES_AT_ONCE:
             await asyncio.sleep(0.1)
         got = [await late.get(path_of(dist)) for dist in SMALL]
         await late.kill()

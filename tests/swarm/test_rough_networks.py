@@ -33,7 +33,7 @@ TWO_ZONES = {"size": 9, "mbit": 200, "far": (5, 6, 7, 8), "trunk_mbit": 20}
 async def test_nodes_that_lose_the_network_go_on_when_it_is_back(tmp_path: Path, net: Network) -> None:
     async with site(tmp_path, net, 64 * MIB, AS_SHIPPED, QUICK) as here:
         asking = [asyncio.create_task(here.get(node)) for node in range(4)]
-        await here.has_pieces(0, 4)
+        await here.has_part(0, 0.25)
         for machine in (1, 2):
             net.cut(machine)
         reached = await asyncio.gather(*asking[2:])
@@ -51,7 +51,7 @@ async def test_nodes_that_cannot_reach_the_proxy_any_more_get_the_rest_from_thos
 ) -> None:
     async with site(tmp_path, net, 64 * MIB, AS_SHIPPED, QUICK) as here:
         asking = [asyncio.create_task(here.get(node)) for node in range(4)]
-        await asyncio.gather(*(here.has_pieces(node, 2) for node in range(4)))
+        await asyncio.gather(*(here.has_part(node, 0.1) for node in range(4)))
         for machine in (1, 2):
             net.part(machine, 0)
         got = await asyncio.gather(*asking)
@@ -67,7 +67,7 @@ async def test_halves_that_are_parted_from_each_other_go_on_when_they_are_one_ag
     across = list(product((1, 2), (0, 3, 4)))
     async with site(tmp_path, net, 128 * MIB, AS_SHIPPED, QUICK) as here:
         asking = [asyncio.create_task(here.get(node)) for node in range(4)]
-        await asyncio.gather(*(here.has_pieces(node, 2) for node in range(4)))
+        await asyncio.gather(*(here.has_part(node, 0.1) for node in range(4)))
         for one, other in across:
             net.part(one, other)
         reached = await asyncio.gather(*asking[2:])

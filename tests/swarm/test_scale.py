@@ -53,12 +53,12 @@ async def test_one_copy_leaves_the_proxy_however_many_ask(tmp_path: Path, net: N
 
 @pytest.mark.parametrize("net", [{"size": 9, "mbit": 100}], indirect=True)
 async def test_nodes_that_come_later_take_all_of_it_from_those_before_them(tmp_path: Path, net: Network) -> None:
-    """One after the other: each asks when the one before it has two pieces more than that had when it asked."""
+    """One after the other: each asks when the one before it has a tenth."""
     async with site(tmp_path, net, 64 * MIB, {}, SWARM) as here:
         asking = []
         for node in range(8):
             asking.append(asyncio.create_task(here.get(node)))
-            await here.has_pieces(node, 2)
+            await here.has_part(node, 0.1)
         got = await asyncio.gather(*asking)
         ratio = await here.origin_ratio()
     assert got == [here.dist.sha256] * 8
@@ -80,7 +80,7 @@ async def test_small_artifacts_leave_the_proxy_once_each_while_a_big_one_moves(t
     big, small = weights("big", 64 * MIB), small_ones(100)
     async with site_with(tmp_path, net, [big, *small], {}, SWARM) as here:
         bulk = [asyncio.create_task(here.get(node)) for node in range(8)]
-        await asyncio.gather(*(here.has_pieces(node, 1) for node in range(8)))
+        await asyncio.gather(*(here.has_part(node, 0.02) for node in range(8)))
         got = await asyncio.gather(*(here.get_all(node, small) for node in range(8)))
         whole = await asyncio.gather(*bulk)
         ratio = await here.origin_ratio()

@@ -86,10 +86,17 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 async def _node(config: Config, stack: AsyncExitStack, address: tuple[str, int]) -> Node:
     """The node of the swarm, with its port. Raises SourceUnreachable; OSError passes."""
     from envagent.peers.node import Node, origins_of  # noqa: PLC0415  # the engine is large
+    from envagent.peers.tls import trust_of  # noqa: PLC0415  # as above
 
+    trust = await asyncio.to_thread(trust_of, config)
+    listener = stack.enter_context(_listener(address))
+    peers = stack.enter_context(_listener(trust.listen)) if trust else None
+    return Node(config, listener, await origins_of(config), trust=trust, peers_bound=peers)
+
+
+def _listener(address: tuple[str, int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    listener = stack.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
-    return Node(config, listener, await origins_of(config))
+    return socket.create_server(address, family=family, backlog=_BACKLOG)
 
 
 async def _serve_node(node: Node, daemon: Daemon, stack: AsyncExitStack) -> None:
@@ -101,6 +108,9 @@ async def _serve_node(node: Node, daemon: Daemon, stack: AsyncExitStack) -> None
     stack.push_async_callback(runner.cleanup)
     await runner.setup()
     await web.SockSite(runner, node.listener, backlog=_BACKLOG).start()
+    if node.trust and node.peers_listener:
+        tls = node.trust.answering
+        await web.SockSite(runner, node.peers_listener, backlog=_BACKLOG, ssl_context=tls).start()
 
 
 async def _running(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:

@@ -57,14 +57,18 @@ def visible(path: str, remote: str | None, *, for_network: bool) -> bool:
 class Face:
     """A middleware before the cache engine; `origins` is the proxy's answer of /api/origins.
 
-    `for_network` opens the faces, and nothing else, to whoever reaches the port.
+    `for_network` opens the faces, and nothing else, to whoever reaches the port. With `peers_by_tls` the URLs of
+    `server` are found over TLS only, where both sides have shown a certificate.
     """
 
-    def __init__(self, swarm: Swarm, relay: Relay, origins: bytes, *, for_network: bool = False) -> None:
+    def __init__(
+        self, swarm: Swarm, relay: Relay, origins: bytes, *, for_network: bool = False, peers_by_tls: bool = False
+    ) -> None:
         self._swarm = swarm
         self._relay = relay
         self._origins = origins
         self._for_network = for_network
+        self._peers_by_tls = peers_by_tls
 
     def middleware(self) -> Middleware:
         """As aiohttp takes it."""
@@ -78,6 +82,8 @@ class Face:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.rel_url.raw_path
         if path.startswith(f"{ROOT}/"):
+            if self._peers_by_tls and not request.secure:
+                raise NoSuchThing("peers come with a certificate, to another port")
             return await handler(request)
         if not visible(path, request.remote, for_network=self._for_network):
             raise NoSuchThing("this is for the agent's own machine")

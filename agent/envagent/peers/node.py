@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envagent.config import Config
+    from envagent.peers.tls import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,23 @@ class Paths:
 
 
 class Node:
-    """A node of the swarm in this event loop, listening on `bound`. Made inside the loop."""
+    """A node of the swarm in this event loop, listening on `bound`. Made inside the loop.
 
-    def __init__(self, config: Config, bound: socket.socket, origins: bytes) -> None:
+    With `trust` peers come to `peers_bound` instead.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bound: socket.socket,
+        origins: bytes,
+        *,
+        trust: Trust | None = None,
+        peers_bound: socket.socket | None = None,
+    ) -> None:
         self.listener = bound
+        self.peers_listener = peers_bound
+        self.trust = trust
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._origins = origins
@@ -86,11 +100,17 @@ class Node:
         self.identity = Identity(
             node=_name(self._paths.node),
             epoch=time.time_ns(),
-            address=f"http://{Address(_reachable(host, config.proxy), port)}",
+            address=_origin(peers_bound or bound, config.proxy, "https" if trust else "http"),
             zone=config.zone,
             tenant=config.tenant,
         )
-        self._wire = Wire(self.identity.node, config.proxy, config.swarm_secret, peer_timeout_s=config.peer_timeout)
+        self._wire = Wire(
+            self.identity.node,
+            config.proxy,
+            config.swarm_secret,
+            peer_timeout_s=config.peer_timeout,
+            tls=trust.asking if trust else None,
+        )
         self._relay = Relay(config.proxy, config.proxy_token)
         self._reputation = Reputation()
         self._events = EventLog(config.swarm_events, time.time)
@@ -162,7 +182,13 @@ class Node:
             itertools.count(1),
         )
         self._swarm = Swarm(self._around, app[PARTS].tasks)
-        face = Face(self._swarm, self._relay, self._origins, for_network=config.clients == "network")
+        face = Face(
+            self._swarm,
+            self._relay,
+            self._origins,
+            for_network=config.clients == "network",
+            peers_by_tls=self.trust is not None,
+        )
         app.middlewares.append(face.middleware())
         self._routes.add_to(app)
         app.cleanup_ctx.append(self._living)
@@ -280,6 +306,12 @@ def _name(path: Path) -> str:
         host = "".join(letter for letter in socket.gethostname() if letter.isascii() and letter.isalnum())[:40]
         _keep(path, f"{host or 'node'}-{random.SystemRandom().getrandbits(32):08x}".encode())
     return path.read_text()
+
+
+def _origin(bound: socket.socket, proxy: str, scheme: str) -> str:
+    """Where peers reach a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"{scheme}://{Address(_reachable(host, proxy), port)}"
 
 
 def _reachable(host: str, proxy: str) -> str:

@@ -34,6 +34,7 @@ from envproxy.swarm.messages import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from envproxy.swarm.messages import Peer
@@ -47,9 +48,15 @@ M = TypeVar("M", bound=Message)
 
 
 class Wire:
-    """Connections of one agent for the time of a block. `proxy` is an origin, `secret` says of which tenant it is."""
+    """Connections of one agent for the time of a block. `proxy` is an origin, `secret` says of which tenant it is.
 
-    def __init__(self, node: str, proxy: str, secret: str, *, peer_timeout_s: float) -> None:
+    `tls` is for peers alone: with which certificate they are asked, and whose they must have.
+    """
+
+    def __init__(
+        self, node: str, proxy: str, secret: str, *, peer_timeout_s: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls: ssl.SSLContext | bool = tls or True
         self._peer_timeout_s = peer_timeout_s
         self._node = node
         self._proxy = proxy.rstrip("/")
@@ -93,7 +100,8 @@ class Wire:
     @asynccontextmanager
     async def from_proxy(self, sha256: str, piece: int, offset: int) -> AsyncIterator[aiohttp.ClientResponse]:
         """A piece of the proxy's, from byte `offset` of it on. Raises as the directory does."""
-        async with self._piece(self._proxy, sha256, piece, offset, self._bearer, PROXY_SILENCE_S) as answer:
+        url = _piece(self._proxy, sha256, piece)
+        async with self._part(url, offset, headers=self._bearer, silence_s=PROXY_SILENCE_S) as answer:
             yield answer
 
     @asynccontextmanager
@@ -101,8 +109,10 @@ class Wire:
         self, peer: Peer, sha256: str, piece: int, offset: int
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A piece of a peer's, from byte `offset` of it on. Raises as the directory does."""
-        ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
-        async with self._piece(peer.address, sha256, piece, offset, ticket, self._peer_timeout_s) as answer:
+        self._check_certified(peer)
+        url, ticket = _piece(peer.address, sha256, piece), {TICKET_HEADER: peer.ticket} if peer.ticket else {}
+        silence_s = self._peer_timeout_s
+        async with self._part(url, offset, headers=ticket, silence_s=silence_s, tls=self._tls) as answer:
             yield answer
 
     async def have(self, peer: Peer, sha256: str) -> Have | None:
@@ -110,18 +120,25 @@ class Wire:
         ticket = {TICKET_HEADER: peer.ticket} if peer.ticket else {}
         url = f"{peer.address}{_ROOT}/artifacts/{sha256}"
         try:
-            async with self._request("GET", url, headers=ticket, silence_s=self._peer_timeout_s) as answer:
+            self._check_certified(peer)
+            silence_s = self._peer_timeout_s
+            async with self._request("GET", url, headers=ticket, silence_s=silence_s, tls=self._tls) as answer:
                 return decode(await answer.read(), Have)
         except EnvproxyError:
             return None
 
+    def _check_certified(self, peer: Peer) -> None:
+        """Raises UpstreamError: with certificates nobody is asked who has none."""
+        if self._tls is not True and not peer.address.startswith("https://"):
+            raise UpstreamError(f"{peer.node} has no certificate", cause="connect")
+
     @asynccontextmanager
-    async def _piece(
-        self, origin: str, sha256: str, piece: int, offset: int, headers: dict[str, str], silence_s: float
+    async def _part(
+        self, url: str, offset: int, *, headers: dict[str, str], silence_s: float, tls: ssl.SSLContext | bool = True
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = f"{origin}{_ROOT}/artifacts/{sha256}/pieces/{piece}"
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
-        async with self._request("GET", url, headers={**headers, **ranged}, silence_s=silence_s) as answer:
+        both = {**headers, **ranged}
+        async with self._request("GET", url, headers=both, silence_s=silence_s, tls=tls) as answer:
             if (answer.status == 206) != bool(offset):
                 raise BadUpstreamBody(f"{answer.host} sent another part of a piece than was asked for")
             yield answer
@@ -140,6 +157,7 @@ class Wire:
         body: Message | None = None,
         headers: dict[str, str] | None = None,
         silence_s: float = PROXY_SILENCE_S,
+        tls: ssl.SSLContext | bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "enter the block first"
         message = {**self._bearer, "Content-Type": MEDIA_TYPE} if body is not None else {}
@@ -151,11 +169,16 @@ class Wire:
                 headers={**(headers or {}), **message, "Accept-Encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s),
                 allow_redirects=False,
+                ssl=tls,
             ) as answer:
                 _refuse(answer)
                 yield answer
         except NETWORK as error:
             raise translated(error, URL(url)) from error
+
+
+def _piece(origin: str, sha256: str, piece: int) -> str:
+    return f"{origin}{_ROOT}/artifacts/{sha256}/pieces/{piece}"
 
 
 def _refuse(answer: aiohttp.ClientResponse) -> None:
