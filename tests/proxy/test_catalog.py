@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from envproxy.engine.catalog import Artifact, BlobRow, Catalog, HostedFile, Page, Pin, Sidecar
+from envproxy.engine.channels import HostedPackage
 from envproxy.engine.store import StoredBlob
 from envproxy.errors import ConfigError, Conflict
 
@@ -194,6 +195,16 @@ async def test_an_upload_is_listed_and_pins_its_file_and_its_metadata(catalog: C
     assert await catalog.hosted_projects("other") == []
     assert await catalog.pins() == [Pin(A, "hosted:team", 1_709_294_400.0), Pin(B, "hosted:team", 1_709_294_400.0)]
     assert [await catalog.is_pinned(sha256) for sha256 in (A, B, C)] == [True, True, False]
+
+
+async def test_a_package_is_pinned_until_it_is_deleted(catalog: Catalog) -> None:
+    package = HostedPackage("lab", "noarch", "tool-1.0-0.conda", C, 30, b"{}", 5.0, "ci", yanked=False)
+    await catalog.add_package(package)
+    assert await catalog.is_pinned(C)
+    assert await catalog.pins() == [Pin(C, "hosted:lab", 5.0)]
+    await catalog.delete_package("lab", "noarch", package.filename)
+    assert not await catalog.is_pinned(C)
+    assert await catalog.pins() == []
 
 
 async def test_unpinning_does_not_endanger_an_upload(catalog: Catalog) -> None:
