@@ -275,6 +275,24 @@ async def test_a_path_that_is_not_there_is_no_way_to_an_artifact_that_was_just_f
     assert await agent.piece(sha256, 0) == SMALL
 
 
+async def test_a_path_that_leads_nowhere_keeps_nobody_from_another(upstream: FakeFiles, come):
+    sha256, head, never = upstream.put("large.bin", LARGE), asyncio.Event(), asyncio.Event()
+    upstream.put("slow.bin", LARGE)
+    upstream.fail("/files/slow.bin", Delay(head), times=1)
+    upstream.fail("/files/slow.bin", Delay(never))
+    head.set()
+    lab, ours = await come("a", secret="the secret of the lab"), await come("b")
+    stuck = asyncio.create_task(lab.obtain(sha256, "/files/demo/slow.bin"))
+    await upstream.arrived("/files/slow.bin", times=2)
+
+    given = await ours.obtain(sha256, "/files/demo/large.bin")
+
+    assert given.size == len(LARGE)
+    never.set()
+    stuck.cancel()
+    await asyncio.wait([stuck])
+
+
 async def test_the_path_that_one_tenant_names_is_not_where_others_get_the_artifact(upstream: FakeFiles, come):
     sha256 = upstream.put("small.bin", SMALL)
     upstream.put("other.bin", b"other bytes")

@@ -47,7 +47,7 @@ def assemble(
     # Not a seed that others could know: choices are no secret, but nobody needs to foresee them.
     directory = LocalDirectory(rules, clock=monotonic, random=Random(uuid4().int), ring=bell.ring, reporter=reporter)  # noqa: S311 (no secret)
     places = Places(indexes, files, channels, collections, engine.artifacts, public=public_places(config))
-    cuts = Flights[str, Cut](engine.tasks, engine.reporter, name="pieces")
+    cuts = Flights[tuple[str, str], Cut](engine.tasks, engine.reporter, name="pieces")
     looks = Flights[tuple[str, str], int | None](engine.tasks, engine.reporter, name="look")
     pieces = Pieces(places, engine.artifacts, cuts, engine.tasks, ring=bell.ring)
     admission = Admission(own.secrets)

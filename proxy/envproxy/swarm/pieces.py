@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
@@ -54,7 +54,7 @@ class Pieces:
         self,
         places: Places,
         artifacts: Artifacts,
-        flights: Flights[str, Cut],
+        flights: Flights[tuple[str, str], Cut],
         tasks: Tasks,
         *,
         ring: Callable[[str], None],
@@ -75,9 +75,10 @@ class Pieces:
     async def cut(self, sha256: str, path: str, size: int | None) -> Cut:
         """How the artifact is cut; its hashing begins unless it is known. Raises as `Places.open`.
 
+        Each path is tried by itself, so that one which leads nowhere keeps nobody from another.
         `size` is what its face says of it, if it does.
         """
-        return self.known(sha256) or await self._flights.join(sha256, lambda: self._learn(sha256, path, size))
+        return self.known(sha256) or await self._flights.join((sha256, path), lambda: self._learn(sha256, path, size))
 
     async def open(self, cut: Cut, path: str) -> Path | Download:
         """The bytes of an artifact as the face at `path` has them, which may download them. Raises as `Places.open`.
@@ -102,35 +103,28 @@ class Pieces:
         stored = await self._artifacts.size(sha256)
         size = size if stored is None else stored  # the store knows better than a page
         if size is not None and size < WHOLE_BYTES:
-            return self._remember(Cut(sha256, Layout.of(size)))
+            return self._begin(sha256, Layout.of(size), self._hash_stored)
         found = await self._places.open(path, sha256)
         if isinstance(found, Download):
-            return await self._learn_arriving(sha256, found)
-        return await self._learn_stored(sha256, path, found)
+            if await found.opened() is None:
+                await found.blob()  # its end is what tells its length
+            return self._begin(sha256, Layout.of(found.total or 0), lambda cut: self._hash_arriving(cut, found))
+        size = await self._artifacts.size(sha256)
+        if size is None:
+            raise NoSuchThing(f"{path} was evicted a moment ago", hint="ask again")
+        return self._begin(sha256, Layout.of(size), self._hash_stored)
 
-    async def _learn_arriving(self, sha256: str, download: Download) -> Cut:
-        if await download.opened() is None:
-            await download.blob()  # its end is what tells its length
-        cut = self._remember(Cut(sha256, Layout.of(download.total or 0)))
-        if not cut.hashes:
-            _ = self._tasks.spawn(self._hash_arriving(cut, download), name=f"pieces:{download.name}")
-        return cut
-
-    async def _learn_stored(self, sha256: str, path: str, blob: Path) -> Cut:
-        try:
-            file, size = await asyncio.to_thread(_open, blob)
-        except FileNotFoundError as error:
-            raise NoSuchThing(f"{path} was evicted a moment ago", hint="ask again") from error
-        cut = self._remember(Cut(sha256, Layout.of(size)))
-        _ = self._tasks.spawn(self._hash_stored(cut, file), name=f"pieces:{sha256}")
-        return cut
-
-    def _remember(self, cut: Cut) -> Cut:
-        if cut.layout.count == 1:
-            cut.hashes.append(bytes.fromhex(cut.sha256))
-        self._cuts[cut.sha256] = cut
+    def _begin(self, sha256: str, layout: Layout, hashing: Callable[[Cut], Coroutine[None, None, None]]) -> Cut:
+        """Cut it so, and begin to hash its pieces, unless that was done by another path meanwhile."""
+        if (known := self.known(sha256)) is not None:
+            return known
+        cut = self._cuts[sha256] = Cut(sha256, layout)
         if len(self._cuts) > LIMIT:
             self._cuts.popitem(last=False)
+        if layout.count == 1:
+            cut.hashes.append(bytes.fromhex(sha256))
+        else:
+            _ = self._tasks.spawn(hashing(cut), name=f"pieces:{sha256}")
         return cut
 
     async def _hash_arriving(self, cut: Cut, download: Download) -> None:
@@ -148,15 +142,15 @@ class Pieces:
         ):  # told to all who read the download; here it only means that the hashes are worth nothing
             self._forget(cut)
 
-    async def _hash_stored(self, cut: Cut, file: BinaryIO) -> None:
+    async def _hash_stored(self, cut: Cut) -> None:
+        path = self._artifacts.path(cut.sha256)
         try:
-            for piece in range(len(cut.hashes), cut.layout.count):
-                self._publish(cut, [await asyncio.to_thread(_hash, file, *cut.layout.span(piece))])
-        except OSError:
+            for piece in range(cut.layout.count):
+                self._publish(cut, [await asyncio.to_thread(_hash, path, *cut.layout.span(piece))])
+        except OSError as error:
             self._forget(cut)
-            raise
-        finally:
-            await asyncio.to_thread(file.close)
+            if not isinstance(error, FileNotFoundError):  # it was evicted; who asks next has it fetched
+                raise
 
     def _publish(self, cut: Cut, hashes: list[bytes]) -> None:
         cut.hashes += hashes
@@ -170,15 +164,11 @@ class Pieces:
         self._ring(cut.sha256)
 
 
-def _open(blob: Path) -> tuple[BinaryIO, int]:
-    file = blob.open("rb")
-    return file, file.seek(0, 2)
-
-
-def _hash(file: BinaryIO, start: int, stop: int) -> bytes:
+def _hash(path: Path, start: int, stop: int) -> bytes:
     digest = hashlib.sha256()
-    file.seek(start)
-    while start < stop and (data := file.read(min(_BATCH_BYTES, stop - start))):
-        digest.update(data)
-        start += len(data)
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop and (data := file.read(min(_BATCH_BYTES, stop - start))):
+            digest.update(data)
+            start += len(data)
     return digest.digest()
