@@ -1,7 +1,7 @@
 """Uploads at a time: so many together, and for one address never all of them.
 
 Whoever finds no slot free is sent away at once, to ask another. Invariant: one machine, however many connections it
-opens and however slowly it reads, leaves slots for the others. Of addresses and not of names, which anybody can make
+opens and however slowly it reads, leaves a slot for the others. Of addresses and not of names, which anybody can make
 up: nodes behind one address share what one may have. How long an upload may take is not decided here.
 """
 
@@ -20,11 +20,11 @@ RETRY_S = 1
 
 
 class Slots:
-    """`count` uploads at a time, of which one address may have three quarters."""
+    """`count` uploads at a time, of which one address may have all but one."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._most = max(1, count * 3 // 4)
+        self._most = max(1, count - 1)
         self._taken: Counter[str] = Counter()
 
     @property
