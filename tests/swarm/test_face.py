@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientSession
 
 from envproxy.swarm.messages import Fault, Holding
 from envproxy.swarm.tickets import admits
-from fixtures.faults import Delay, Gate
+from fixtures.faults import Delay, Gate, flipped
 from fixtures.swarm import SECRET, Agent, Refused, digest
 from fixtures.wire import talk
 
@@ -375,6 +375,26 @@ async def test_bytes_that_leave_the_proxy_are_counted(upstream: FakeFiles, proxy
     assert f'envmesh_swarm_origin_bytes_total{{reason="leased"}} {len(SMALL)}.0' in text
     assert 'envmesh_swarm_leases_total{event="granted"} 1.0' in text
     assert "envmesh_swarm_nodes 1.0" in text
+
+
+async def test_bytes_that_the_disk_damaged_take_their_hashes_back_and_come_again(
+    upstream: FakeFiles, proxy: LocalProxy, come
+):
+    sha256 = upstream.put("large.bin", LARGE)
+    agent = await come("node-1")
+    async with ClientSession() as session, session.get(f"{proxy.url}/files/demo/large.bin") as answer:
+        await answer.read()
+    await proxy.settled()
+    await asyncio.to_thread(proxy.parts.store.path(sha256).write_bytes, flipped(LARGE))
+
+    await agent.obtain(sha256, "/files/demo/large.bin")
+    await proxy.settled()
+    await agent.obtain(sha256, "/files/demo/large.bin")
+    await proxy.settled()
+    given = await agent.obtain(sha256, "/files/demo/large.bin")
+
+    assert given.hashes.hex() == "".join(digest(LARGE[at : at + MIB]) for at in range(0, 9 * MIB, MIB))
+    assert 'envmesh_digest_mismatch_total{source="disk"} 1.0' in await metrics(proxy)
 
 
 async def test_wrong_bytes_of_upstream_take_their_hashes_back(upstream: FakeFiles, proxy: LocalProxy, come):

@@ -64,6 +64,13 @@ class Artifacts:
         """Note that a blob was served; written to the catalog in batches, for a lost second of it is no harm."""
         self._used[sha256] = self._clock()
 
+    async def set_aside(self, sha256: str) -> None:
+        """A blob turned out to be damaged: move it out of the way, as scrubbing does, so that it is fetched again."""
+        self._reporter.digest_mismatch("disk")
+        with suppress(FileNotFoundError):  # evicted meanwhile
+            await asyncio.to_thread(self._store.quarantine, sha256)
+        await self._catalog.forget_blob(sha256)
+
     async def put(self, data: bytes, kind: Kind) -> str:
         """Store a small body; returns its digest. Raises `StorageFull`."""
         await self._evictor.make_room(len(data))

@@ -1,9 +1,9 @@
 """The pieces of artifacts: how they are cut, their SHA-256, and where the proxy has their bytes.
 
 Hashes are computed from what the proxy itself reads: while it downloads an artifact, or from its own store. They are
-published one after the other as the bytes come, before the digest of the whole is known; a download that fails, or
-whose digest turns out wrong, takes its hashes back. An artifact of one piece needs no reading: its digest is the
-piece's. What its face states as its size counts until its bytes tell another.
+published one after the other as the bytes come, before the digest of the whole is known; a download that fails, and
+bytes whose digest turns out wrong, take their hashes back. An artifact of one piece needs no reading: its digest is
+the piece's. What its face states as its size counts until its bytes tell another.
 
 What is known here survives the eviction of the bytes, which come again from upstream when a piece is asked for. It is
 bounded to LIMIT artifacts, those that were asked for last.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
@@ -28,6 +29,8 @@ from .bitmap import whole
 from .hasher import PieceHasher
 from .layout import WHOLE_BYTES, Layout
 from .places import Places
+
+_log = logging.getLogger(__name__)
 
 LIMIT: Final = 4096  # at most 16 kB of hashes each
 _BATCH_BYTES: Final = 1024 * 1024  # hashed at a time: a thread costs 0.1 ms
@@ -143,14 +146,19 @@ class Pieces:
             self._forget(cut)
 
     async def _hash_stored(self, cut: Cut) -> None:
-        path = self._artifacts.path(cut.sha256)
+        path, entire = self._artifacts.path(cut.sha256), hashlib.sha256()
         try:
             for piece in range(cut.layout.count):
-                self._publish(cut, [await asyncio.to_thread(_hash, path, *cut.layout.span(piece))])
+                self._publish(cut, [await asyncio.to_thread(_hash, path, *cut.layout.span(piece), entire)])
         except OSError as error:
             self._forget(cut)
             if not isinstance(error, FileNotFoundError):  # it was evicted; who asks next has it fetched
                 raise
+        else:
+            if entire.hexdigest() != cut.sha256:
+                self._forget(cut)
+                await self._artifacts.set_aside(cut.sha256)
+                _log.warning("%s was damaged on disk: it is set aside, and fetched again for who asks", cut.sha256)
 
     def _publish(self, cut: Cut, hashes: list[bytes]) -> None:
         cut.hashes += hashes
@@ -164,11 +172,13 @@ class Pieces:
         self._ring(cut.sha256)
 
 
-def _hash(path: Path, start: int, stop: int) -> bytes:
+def _hash(path: Path, start: int, stop: int, entire: hashlib._Hash) -> bytes:
+    """The SHA-256 of bytes [start, stop), which are also fed to that of the entire file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(start)
         while start < stop and (data := file.read(min(_BATCH_BYTES, stop - start))):
             digest.update(data)
+            entire.update(data)
             start += len(data)
     return digest.digest()
