@@ -6,7 +6,7 @@ import pytest
 
 from envproxy.swarm.directory import Key, NameTaken, Rules
 from envproxy.swarm.layout import Layout
-from envproxy.swarm.messages import Holding
+from envproxy.swarm.messages import Holding, Want
 from fixtures.directories import EIGHT, IMPLEMENTATIONS, KEY, MIB, SHA, Town, asked, whole
 
 RULES = Rules(leases=4, leases_per_node=2, lease_s=5.0, expiry_s=15.0, accusers=2, ban_s=60.0, settle_s=3.0)
@@ -455,6 +455,28 @@ async def test_an_artifact_that_concerns_nobody_is_forgotten(town: Town):
     await town.beat("a", gone=[SHA])
 
     assert town.reports.size == (2, 0)
+
+
+async def test_an_artifact_that_was_given_up_is_forgotten_unless_it_was_announced(town: Town):
+    await town.join("a")
+    await town.beat("a", whole("b" * 64))
+    await town.ask("a")
+
+    await town.ask("a", count=0)
+    await town.ask("a", count=0, key=Key("b" * 64, ""))
+
+    assert town.reports.size == (1, 1)
+
+
+async def test_no_piece_is_held_by_who_says_so_in_zeroes():
+    young = Town(RULES, settled=False)
+    await young.join("a")
+    want = Want(node="a", epoch=1, directory="", sha256=SHA, path="/files/demo/x", held=b"\0")
+
+    given = await young.directory.assign(KEY, want, EIGHT, ALL, tenant="default")
+
+    assert given is not None
+    assert given.leases
 
 
 async def test_those_who_wait_are_told_when_a_piece_is_held_or_free(town: Town):

@@ -103,8 +103,12 @@ class LocalDirectory:
         if swarm.is_overtaken(member.node, want.serial):
             return Assignment()
         settled = self._clock() >= self._began_at + self._rules.settle_s
-        may_lease = settled or not (want.held or swarm.is_held)
-        assignment = self._decide(key, swarm, _wish(member.node, want, layout, hashed, may_lease))
+        may_lease = settled or not (from_bytes(want.held) or swarm.is_held)
+        wish = _wish(member.node, want, layout, hashed, may_lease)
+        assignment = self._decide(key, swarm, wish)
+        if wish.gives_up and not member.holds[key]:
+            self._take_back(member, [key])
+            self._count()
         self._reporter.offered(len(assignment.offers))
         return assignment
 

@@ -48,6 +48,11 @@ class Wish:
     count: int
     avoid: frozenset[str]
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether the node has nothing of it and wants nothing."""
+        return not (self.held or self.moving or self.count)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
