@@ -19,3 +19,4 @@ install() {
 
 install devpi devpi-server==6.20.3
 install proxpi proxpi==1.3.1 gunicorn==23.0.0
+install libtorrent libtorrent==2.1.1
