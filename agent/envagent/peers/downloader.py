@@ -333,6 +333,7 @@ class Download:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._moving.clear()  # one that was cancelled before it began has not gone by itself
         if self.holding is not None and self.path is None and self._around.inventory.holding(self.wanted.sha256):
             await self._around.inventory.set_aside(self.holding)
 
