@@ -258,7 +258,7 @@ def test_policies_open_what_is_needed_and_nothing_else(helm4: Helm):
     client = {"namespaceSelector": {"matchLabels": {"python": "yes"}}}
     for policy in (proxy, agent):
         assert policy["policyTypes"] == ["Ingress", "Egress"]
-        (rule,) = policy["ingress"]
+        rule = policy["ingress"][0]
         components = [
             peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
             for peer in rule["from"]
@@ -266,6 +266,11 @@ def test_policies_open_what_is_needed_and_nothing_else(helm4: Helm):
         ]
         assert components == ["agent", "test"]
         assert client in rule["from"]
+    assert proxy["ingress"][1:] == []
+    (between_agents,) = agent["ingress"][1:]
+    (peer,) = between_agents["from"]
+    assert between_agents["ports"] == [{"port": "peers", "protocol": "TCP"}]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "agent"
     names, upstreams = proxy["egress"]
     assert {(port["port"], port["protocol"]) for port in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert [port["port"] for port in upstreams["ports"]] == [443, 8443, 3128]

@@ -58,7 +58,9 @@ def test_every_setting_of_the_agent_can_be_set_or_is_the_chart_s_own():
 
     can_be_set = schema["$defs"]["agentConfig"]["properties"].keys()
 
-    assert set(documented) == {"data", "proxy", "clients", "zone", "tenant"} | can_be_set
+    charts_own = {"data", "proxy", "clients", "zone", "tenant"}
+    of_certificates = {"peers-listen", "peers-cert", "peers-key", "peers-ca"}
+    assert set(documented) == charts_own | of_certificates | can_be_set
     assert loaded("ci/full.yaml")["agent"]["config"].keys() == can_be_set - {
         "swarm-secret"
     }  # of swarm.existingSecret

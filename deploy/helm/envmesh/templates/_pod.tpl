@@ -81,16 +81,22 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* Mounts of all but the data. Takes the values of a component. */}}
+{{/* Mounts of all but the data. Takes (list . COMPONENT). */}}
 {{- define "envmesh.mounts" -}}
+{{- $root := index . 0 -}}
 - name: config
   mountPath: /etc/envmesh
   readOnly: true
 - name: tmp
   mountPath: /tmp
-{{- range .files }}
+{{- range (index $root.Values (index . 1)).files }}
 - name: file-{{ .name }}
   mountPath: /etc/envmesh-files/{{ .name }}
+  readOnly: true
+{{- end }}
+{{- if and (eq (index . 1) "agent") $root.Values.swarm.certificates }}
+- name: peers
+  mountPath: /etc/envmesh-peers
   readOnly: true
 {{- end }}
 {{- end }}
@@ -113,5 +119,10 @@ tolerations:
   configMap:
     name: {{ .configMap }}
   {{- end }}
+{{- end }}
+{{- if and (eq (index . 1) "agent") $root.Values.swarm.certificates }}
+- name: peers
+  secret:
+    secretName: {{ $root.Values.swarm.certificates }}
 {{- end }}
 {{- end }}

@@ -47,6 +47,12 @@ YAML keeps no order of keys, but of the patterns that own names the first match 
 {{- if .Values.swarm.existingSecret -}}
 {{- $_ := set $own "swarm-secret" "env:SWARM_SECRET" -}}
 {{- end -}}
+{{- if .Values.swarm.certificates -}}
+{{- $_ := set $own "peers-listen" "0.0.0.0:8419" -}}
+{{- range $key, $file := dict "cert" "tls.crt" "key" "tls.key" "ca" "ca.crt" -}}
+{{- $_ := set $own (printf "peers-%s" $key) (printf "/etc/envmesh-peers/%s" $file) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.agent.zone -}}{{- $_ := set $own "zone" . -}}{{- end -}}
 {{- with .Values.agent.tenant -}}{{- $_ := set $own "tenant" . -}}{{- end -}}
 {{- include "envmesh.toml" (dict "place" "" "table" (merge $own (deepCopy .Values.agent.config))) | trim -}}
