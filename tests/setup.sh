@@ -1,13 +1,18 @@
 #!/bin/sh
-# Installs what the tests take from Debian, if it is missing: prometheus, with promtool. Where that cannot be done (no
-# root, no apt, no network) it says so and succeeds: the tests that need it are skipped, and say why.
+# Installs what the tests take from Debian, if it is missing: prometheus, with promtool; ip, tc and nft, for networks of
+# namespaces. Where that cannot be done (no root, no apt, no network) it says so and succeeds: the tests that need it are
+# skipped, and say why.
 set -eu
 
-if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
+missing=
+command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$missing prometheus"
+command -v ip >/dev/null && command -v tc >/dev/null || missing="$missing iproute2"
+command -v nft >/dev/null || missing="$missing nftables"
+if [ -z "$missing" ]; then
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "prometheus is not here and only root can install it with apt-get: its tests are skipped" >&2
+    echo "only root can install$missing with apt-get: the tests of these are skipped" >&2
     exit 0
 fi
 # A freshly installed Prometheus would start to serve; what policy-rc.d refuses (101) stays down.
@@ -19,5 +24,6 @@ if [ ! -e "$policy" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt="apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=1 -o Acquire::http::Timeout=30"
-$apt update >&2 && $apt install -y --no-install-recommends prometheus >&2 ||
-    echo "prometheus could not be installed: its tests are skipped" >&2
+# shellcheck disable=SC2086  # several words
+$apt update >&2 && $apt install -y --no-install-recommends $missing >&2 ||
+    echo "could not be installed, so their tests are skipped:$missing" >&2
