@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from envagent.peers.body import BATCH_BYTES, WAKE_BYTES, batches
+from envagent.peers.body import BATCH_BYTES, LEAST_BYTES, MOST_BYTES, WAKE_S, batches, worth_waking
 from envproxy.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def serving(server: Server) -> AsyncIterator[tuple[aiohttp.ClientSession, 
 
 
 async def got(answer: aiohttp.ClientResponse) -> list[list[bytes]]:
-    return [batch async for batch in batches(answer)]
+    return [batch async for batch in batches(answer, time.monotonic)]
 
 
 async def test_a_body_comes_in_large_batches() -> None:
@@ -71,7 +72,7 @@ async def test_a_body_comes_in_large_batches() -> None:
     assert len(found) <= 4
 
 
-@pytest.mark.parametrize("last", [1, WAKE_BYTES - 1, WAKE_BYTES + 1])
+@pytest.mark.parametrize("last", [1, LEAST_BYTES - 1, MOST_BYTES + 1])
 async def test_the_last_bytes_are_heard_of_however_few_they_are(last: int) -> None:
     async with serving(Server([len(DATA) - last])) as (session, url), session.get(url) as answer:
         found = await got(answer)
@@ -93,7 +94,7 @@ async def test_what_came_before_a_break_is_not_lost() -> None:
     came = bytearray()
 
     async def read(answer: aiohttp.ClientResponse) -> None:
-        async for batch in batches(answer):
+        async for batch in batches(answer, time.monotonic):
             came.extend(b"".join(batch))
 
     async with serving(Server([BATCH_BYTES], whole=False)) as (session, url), session.get(url) as answer:
@@ -101,3 +102,10 @@ async def test_what_came_before_a_break_is_not_lost() -> None:
             await read(answer)
     assert bytes(came) == DATA[: len(came)]
     assert len(came) > 0
+
+
+def test_a_fast_line_wakes_for_more_and_a_slow_one_for_less_within_bounds() -> None:
+    assert worth_waking(1 << 15, WAKE_S / 2) == 1 << 16
+    assert worth_waking(1 << 15, WAKE_S * 2) == 1 << 14
+    assert worth_waking(MOST_BYTES, 0.0) == MOST_BYTES
+    assert worth_waking(LEAST_BYTES, 10.0) == LEAST_BYTES

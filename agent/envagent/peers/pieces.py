@@ -55,12 +55,12 @@ class _Part:
     givers: list[str] = field(default_factory=list)
     refused: OSError | None = None
 
-    async def fill(self, answer: aiohttp.ClientResponse) -> None:
+    async def fill(self, answer: aiohttp.ClientResponse, clock: Callable[[], float]) -> None:
         """Take all that the server sends. Raises UpstreamError if that is less than the piece.
 
         A disk in trouble is not the server's fault, and raises nothing here, where it would count as that.
         """
-        async with aclosing(batches(answer)) as coming:
+        async with aclosing(batches(answer, clock)) as coming:
             async for chunks in coming:
                 try:
                     await uninterrupted(asyncio.to_thread(self.incoming.append, chunks))
@@ -109,7 +109,7 @@ class Pieces:
             part = _Part(holding.incoming(index))
             began = self._clock()
             async with self._wire.from_proxy(holding.sha256, index, 0) as answer:
-                await part.fill(answer)
+                await part.fill(answer, self._clock)
             return await self._kept(holding, index, sha256, part, "", began)
 
     async def from_peers(self, holding: Holding, index: int, sha256: str, peers: list[Peer]) -> bool:
@@ -129,7 +129,7 @@ class Pieces:
         part.givers.append(peer.node)
         try:
             async with self._wire.from_peer(peer, holding.sha256, index, part.incoming.filled) as answer:
-                await part.fill(answer)
+                await part.fill(answer, self._clock)
         except EnvproxyError as error:
             self._note_failure(holding.sha256, index, peer, error)
             return False
