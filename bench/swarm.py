@@ -31,11 +31,11 @@ from .server import Server, free_port
 from .torrent import torrent
 
 SIZE = 64 << 20
-MBIT = {1: 100, 4: 100, 8: 100, 16: 50, 32: 25}
+MBIT = {1: 100, 4: 100, 8: 100, 16: 25, 32: 25}
 """The links by the number of nodes: all of them together move less than 100 MB a second, which two cores can do."""
 LARGEST_STAR = 8  # a larger one takes minutes, and N times the bound
 LEECHERS = 3
-LARGE = 256 << 20
+LARGE = 192 << 20
 TORRENT_PORT = 6881
 ORIGIN = at_most(1.02)
 BOUND = at_most(1.5)
