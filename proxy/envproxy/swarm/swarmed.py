@@ -177,7 +177,8 @@ class Swarmed:
         offers: list[Offered] = []
         if count <= 0 or not wanted:
             return offers
-        order, givers = self._rarest(wanted), self._givers(wanted, zones, shunned)
+        givers = self._givers(wanted, zones, shunned)
+        order = self._rarest(wanted) if givers else []
         while len(offers) < count and (chosen := self._choose(order, givers)) is not None:
             piece, giver = order.pop(chosen[0]), chosen[1]
             self._transfers.begin(node.name, piece, giver)
@@ -200,15 +201,12 @@ class Swarmed:
         return sorted(drawn, key=self._holders.__getitem__)
 
     def _givers(self, wanted: int, zones: Iterable[str], shunned: frozenset[str]) -> dict[str, int]:
-        """What some of those have, at random, that have something wanted and a slot free."""
+        """What some of those have, at random, that have something wanted; of those drawn, who has a slot free."""
         found: dict[str, int] = {}
         for crowd in (self._zones[zone] for zone in zones if zone in self._zones):
-            names = crowd.draw(wanted, self._rules.sample, self._random, lambda name: self._gives(name, shunned))
-            found |= {name: crowd.has[name] for name in names}
+            drawn = crowd.draw(wanted, self._rules.sample, self._random, lambda name: name not in shunned)
+            found |= {name: crowd.has[name] for name in drawn if self._load(name) < 1}
         return found
-
-    def _gives(self, name: str, shunned: frozenset[str]) -> bool:
-        return name not in shunned and self._load(name) < 1
 
     def _whom_to_ask(self, piece: int, node: Node, giver: str, shunned: frozenset[str]) -> tuple[Node, ...]:
         """The giver, and the least busy of some others who have the piece, those of the own zone in front."""
