@@ -229,6 +229,43 @@ async def test_a_package_that_is_not_what_its_name_says_is_refused(
     assert not await asyncio.to_thread(lambda: list((proxy.parts.store.root / "partial").iterdir()))
 
 
+def _nested(levels: int) -> object:
+    value: object = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"x": 2**70}, "cannot be packed"),
+        ({"x": "long" * 250_000}, "more than 1000000 bytes"),
+        ({"x": _nested(50)}, "nested more than 50 levels"),
+        ({"depends": 3}, "Expected `array`, got `int` - at `$.depends`"),
+        ({"depends": None}, "`$.depends`"),
+        ({"constrains": [1]}, "`$.constrains"),
+        ({"timestamp": "soon"}, "`$.timestamp`"),
+        ({"timestamp": 2**62}, "`$.timestamp`"),
+        ({"build_number": "a"}, "`$.build_number`"),
+        ({"build_number": None}, "`$.build_number`"),
+        ({"noarch": "weird"}, "`$.noarch`"),
+        ({"license": ["MIT"]}, "`$.license`"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_record_that_clients_cannot_read_is_refused_and_spoils_nothing(
+    proxy: LocalProxy, visitor: Visitor, extra: dict[str, object], says: str
+) -> None:
+    odd, beta = make_conda("odd", extra=extra), make_conda("beta", extra={"x": _nested(49)})
+    status, said = await upload(proxy, odd.path, odd.data)
+    assert (status, says in json.loads(said)["detail"]) == (400, True), said
+    assert (await visitor.get(odd.path)).status == 404
+    assert (await upload(proxy, beta.path, beta.data))[0] == 201
+    assert list((await visitor.index(cache_control="no-cache")).shards) == ["beta"]
+    assert await asyncio.to_thread(partials, proxy.parts.store.root) == []
+
+
 async def test_a_digest_that_the_client_states_must_hold(proxy: LocalProxy) -> None:
     headers = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": "0" * 64}
     status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, headers)

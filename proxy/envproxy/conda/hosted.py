@@ -17,13 +17,15 @@ from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import ChannelFile, Generation, HostedPackage
 from envproxy.engine.download import Download
 from envproxy.engine.files import Shelved
-from envproxy.errors import NoSuchThing
+from envproxy.errors import BadUpstreamBody, ClientError, NoSuchThing
 
 from .channel import NOARCH, Filename
 from .face import Listing
 from .generations import Generations
 from .making import FlatForm
 from .packages import Package
+from .repodata import read
+from .shards import write_shard
 from .subdirs import Piece
 
 
@@ -114,6 +116,16 @@ class HostedChannel:
     def _listing(self, digest: str) -> Listing:
         self._artifacts.used(digest)
         return Listing(digest, self._clock(), "hit")
+
+
+def check_listable(package: HostedPackage) -> None:
+    """Raise ClientError if no repodata could be made of this package, and so none of its subdir."""
+    try:
+        repodata = read(_flat(package.subdir, [package]))
+        for lines in repodata.lines.values():
+            write_shard(lines, ())
+    except BadUpstreamBody as error:
+        raise ClientError(f"{package.filename} cannot be listed: {error.message}") from error
 
 
 def _flat(subdir: str, packages: Sequence[HostedPackage]) -> bytes:

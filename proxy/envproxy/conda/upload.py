@@ -29,7 +29,7 @@ from envproxy.errors import ClientError, NoSuchThing, StorageFull
 
 from .archive import Archive, read_archive
 from .channel import Filename, check_subdir, parse_filename
-from .hosted import HostedChannel
+from .hosted import HostedChannel, check_listable
 
 _READ_BYTES = 256 * 1024
 _UNREADABLE = (ValueError, RuntimeError, HttpProcessingError)  # what aiohttp raises over a broken form
@@ -113,37 +113,36 @@ class CondaUploadRoutes:
                     raise StorageFull(f"the disk had room for {partial.stored} bytes of {name.text}")
             archive = await asyncio.to_thread(read_archive, partial.path, name)
             _check(archive, name, parcel)
-            is_new = await uninterrupted(self._publish(channel, name, archive, partial, uploader))
+            package = self._package(channel, name, archive, uploader)
+            await asyncio.to_thread(check_listable, package)
+            is_new = await uninterrupted(self._publish(channel, package, partial))
         finally:
             await asyncio.to_thread(partial.close)
         said = "published" if is_new else "was published before, with the same bytes"
         text = f"{archive.subdir}/{name.text} {said} in {channel.name}\n"
         return web.Response(status=201 if is_new else 200, text=text)
 
-    async def _publish(
-        self, channel: HostedChannel, name: Filename, archive: Archive, partial: Partial, uploader: str
-    ) -> bool:
+    def _package(self, channel: HostedChannel, name: Filename, archive: Archive, uploader: str) -> HostedPackage:
         now = self._clock()
-        record = {**archive.record, "indexed_timestamp": int(now * 1000)}
+        return HostedPackage(
+            channel=channel.name,
+            subdir=archive.subdir,
+            filename=name.text,
+            sha256=archive.record["sha256"],
+            size=archive.record["size"],
+            record=msgspec.json.encode({**archive.record, "indexed_timestamp": int(now * 1000)}),
+            uploaded_at=now,
+            uploader=uploader,
+            yanked=False,
+        )
 
-        async def pin(sha256: str, size: int) -> bool:
-            return await self._catalog.add_package(
-                HostedPackage(
-                    channel=channel.name,
-                    subdir=archive.subdir,
-                    filename=name.text,
-                    sha256=sha256,
-                    size=size,
-                    record=msgspec.json.encode(record),
-                    uploaded_at=now,
-                    uploader=uploader,
-                    yanked=False,
-                )
-            )
+    async def _publish(self, channel: HostedChannel, package: HostedPackage, partial: Partial) -> bool:
+        async def pin(_sha256: str, _size: int) -> bool:
+            return await self._catalog.add_package(package)
 
         is_new = await self._artifacts.publish(partial, pin)
         if is_new:
-            await channel.publish(archive.subdir)
+            await channel.publish(package.subdir)
         return is_new
 
     def _admit(self, request: web.Request) -> str:
