@@ -95,6 +95,12 @@ def name_in(filename: str) -> str:
     return filename.rsplit("-", 2)[0]
 
 
+def filename_at(key: str, form: str) -> str:
+    """The file that a key of repodata is about; those of `v3` lack the form ("conda"), others ("") have it."""
+    ending = f".{form}" if form else ""
+    return key.removesuffix(ending) + ending
+
+
 def place(subdir: str, label: str | None = None) -> str:
     """Where a subdir lies below its channel: `linux-64`, or `label/rc/linux-64`."""
     return f"label/{check_label(label)}/{check_subdir(subdir)}" if label else check_subdir(subdir)

@@ -27,7 +27,7 @@ from envproxy.errors import UpstreamError
 from envproxy.tables import ChannelPolicyConfig
 
 from . import packs
-from .channel import subdir_of
+from .channel import name_in, subdir_of
 from .making import Convert, FlatForm, Flatten, Make
 from .shards import read_index, write_index
 from .worker import Workshop
@@ -57,12 +57,21 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The names of a generation with their shards; `slices` by digest and `packs` say where those are made here."""
+    """The names of a generation with their shards; `slices` by digest and `packs` say where those are made here.
+
+    `strays` has the package names of files whose own name says another one; what upstream's shards hide is unknown.
+    """
 
     names: Mapping[str, bytes]
     digests: AbstractSet[bytes]
     slices: Mapping[bytes, packs.Slice]
     packs: Sequence[str]
+    strays: Mapping[str, str]
+
+    def shard_of(self, filename: str) -> bytes | None:
+        """The shard that lists a file, if any does; package names are lower-case (CEP 26), filenames may not be."""
+        name = self.strays.get(filename) or name_in(filename)
+        return self.names.get(name) or self.names.get(name.lower())
 
     def find(self, digest: bytes) -> OldShard | None:
         """Where a shard is that was made here."""
@@ -191,7 +200,7 @@ class Generations:
         """The names of a generation. Raises FileNotFoundError if it was evicted."""
         key = generation and (generation.manifest or generation.index)
         if generation is None or not key:
-            return Contents({}, frozenset(), {}, ())
+            return Contents({}, frozenset(), {}, (), {})
         async with self._reading:
             if (contents := self._contents.recall(key)) is not None:
                 return contents
@@ -247,9 +256,9 @@ def _evictions(place: str) -> Iterator[None]:
 def _made_contents(path: Path) -> Contents:
     manifest = packs.load(path)
     slices = manifest.by_digest()
-    return Contents(manifest.shards, slices.keys(), slices, manifest.packs)
+    return Contents(manifest.shards, slices.keys(), slices, manifest.packs, manifest.strays)
 
 
 def _relayed_contents(path: Path) -> Contents:
     names = read_index(path.read_bytes()).shards
-    return Contents(names, frozenset(names.values()), {}, ())
+    return Contents(names, frozenset(names.values()), {}, (), {})

@@ -167,7 +167,7 @@ def _packed(
     info = {**without_base_url(repodata.info), "subdir": job.subdir, "created_at": created}
     if previous.says_the_same(info, names):
         info["created_at"] = previous.info["created_at"]
-    return Manifest(info, [*kept, *written], names), packed
+    return Manifest(info, [*kept, *written], names, repodata.strays()), packed
 
 
 def _convert(job: Convert, store: BlobStore, limit: int) -> Made:

@@ -27,11 +27,15 @@ class Slice(NamedTuple):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One generation of shards: `info` of its index, digests of its packs in hex, slices by package name."""
+    """One generation of shards: `info` of its index, digests of its packs in hex, slices by package name.
+
+    `strays` has the package name of each file whose own name is not that of its record, as CEP 26 wants it to be.
+    """
 
     info: dict[str, Any] = {}
     packs: list[str] = []
     names: dict[str, Slice] = {}
+    strays: dict[str, str] = {}
 
     @property
     def shards(self) -> dict[str, bytes]:

@@ -56,9 +56,13 @@ class Candidate:
 
     @classmethod
     def of(cls, filename: Filename, fields: Mapping[str, Any]) -> Candidate:
-        """The package of that name with the `fields` of its record, which may be none at all."""
+        """The package of that name with the `fields` of its record, which say what it is, if there is one."""
         when = published(fields.get("indexed_timestamp"), fields.get("timestamp"))
-        return cls(filename.text, filename.name, filename.version, filename.build, when)
+        name, version, build = (
+            value if isinstance(value := fields.get(key), str) and value else getattr(filename, key)
+            for key in ("name", "version", "build")
+        )
+        return cls(filename.text, name, version, build, when)
 
 
 def published(indexed: object, built: object) -> datetime | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from envproxy.errors import BadUpstreamBody
 
-from .channel import name_in
+from .channel import filename_at, name_in
 
 SECTIONS = ("packages", "packages.conda")
 Buffer = bytes | mmap
@@ -33,6 +33,11 @@ class Line(NamedTuple):
     key: str
     raw: msgspec.Raw
 
+    @property
+    def filename(self) -> str:
+        """The file that the record is about."""
+        return filename_at(self.key, self.section.partition("/")[2])
+
 
 class Repodata(msgspec.Struct, frozen=True):
     """A file taken apart. `info` is decoded, `lines` and `removed` are by package name."""
@@ -44,6 +49,12 @@ class Repodata(msgspec.Struct, frozen=True):
     def names(self) -> list[str]:
         """Every name that the file knows, sorted."""
         return sorted(self.lines.keys() | self.removed.keys())
+
+    def strays(self) -> dict[str, str]:
+        """The package names of files whose own name says another one."""
+        return {
+            line.filename: name for name, lines in self.lines.items() for line in lines if name_in(line.key) != name
+        }
 
     def fingerprint(self, name: str) -> bytes:
         """16 bytes that change whenever anything that the file says of `name` does."""

@@ -20,6 +20,7 @@ import zstandard
 from envproxy.errors import BadUpstreamBody, DigestMismatch
 
 from .compression import expanded
+from .channel import filename_at
 from .repodata import BROKEN, SECTIONS, Line
 
 LEVEL = 3  # of zstd: a higher one gains little on shards of a few kilobytes
@@ -122,17 +123,17 @@ def write_shard(lines: Iterable[Line], removed: Iterable[str]) -> bytes:
 
 
 def read_shard(blob: bytes) -> dict[str, Record]:
-    """The records of a shard by filename; those of `v3` by key. Raises BadUpstreamBody."""
+    """The records of a shard by filename, which the keys of `v3` become with its form. Raises BadUpstreamBody."""
     document = _unpack(expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard"), "a shard")
     extensions = document.get("v3") or {}
-    groups = [document.get(section) or {} for section in SECTIONS]
+    groups = [("", document.get(section) or {}) for section in SECTIONS]
     if isinstance(extensions, dict):
-        groups += extensions.values()
+        groups += [(str(form), group) for form, group in extensions.items()]
     records: dict[str, Record] = {}
-    for group in groups:
+    for form, group in groups:
         if not isinstance(group, dict) or not all(isinstance(fields, dict) for fields in group.values()):
             raise BadUpstreamBody("a shard has something else where its records should be")
-        records |= {str(key): Record(str(key), fields) for key, fields in group.items()}
+        records |= {filename_at(str(key), form): Record(str(key), fields) for key, fields in group.items()}
     return records
 
 

@@ -28,7 +28,7 @@ from envproxy.engine.remembered import Remembered
 from envproxy.engine.report import Reporter
 from envproxy.errors import NoSuchThing, UpstreamError
 
-from .channel import FLAT, SHARD_INDEX, SHARD_SUFFIX, name_in
+from .channel import FLAT, SHARD_INDEX, SHARD_SUFFIX
 from .generations import Contents, Generations, Rules
 from .making import FlatForm
 from .shards import Record, read_shard
@@ -135,7 +135,7 @@ class Subdirs:
     async def record(self, place: str, filename: str) -> Record | None:
         """What the present generation says of a package; None if it does not list it. Raises UpstreamError."""
         _, contents = await self._present(place)
-        digest = contents.names.get(name_in(filename))
+        digest = contents.shard_of(filename)
         if digest is None:
             return None
         records = self._records.recall(digest)
