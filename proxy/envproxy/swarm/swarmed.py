@@ -111,8 +111,9 @@ class Swarmed:
         before = self.has(node)
         if bitmap == before:
             return
-        self._count(before, -1)
-        self._count(bitmap, +1)
+        partly, now_partly = (0 if one == ALL else one for one in (before, bitmap))
+        self._count(partly & ~now_partly, -1)
+        self._count(now_partly & ~partly, +1)
         crowd = self._zones.setdefault(node.zone, Crowd())
         crowd.set(node.name, bitmap)
         if not crowd.has:
@@ -233,6 +234,5 @@ class Swarmed:
         return near, far
 
     def _count(self, bitmap: int, change: int) -> None:
-        if bitmap != ALL:
-            for piece in pieces(bitmap):
-                self._holders[piece] += change
+        for piece in pieces(bitmap):
+            self._holders[piece] += change
