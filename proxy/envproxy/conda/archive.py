@@ -33,7 +33,7 @@ _INDEX = "info/index.json"
 _READ_BYTES = 1024 * 1024
 _UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, BadUpstreamBody,
-    NotImplementedError, RuntimeError, ValueError, OSError, EOFError,
+    NotImplementedError, RuntimeError, ValueError, OSError, EOFError, MemoryError,
 )  # fmt: skip
 """What the libraries raise over archives that are damaged, encrypted, or of a kind that they do not know."""
 
