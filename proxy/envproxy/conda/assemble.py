@@ -52,7 +52,10 @@ def assemble(config: CondaConfig, engine: Engine) -> Conda:
 def _hosted(name: str, workshop: Workshop, engine: Engine) -> HostedChannel:
     artifacts, catalog, clock = engine.artifacts, engine.catalog, engine.clock
     rules = Rules("always", None)
-    generations = Generations(name, rules, artifacts, engine.store, catalog, workshop, clock=clock)
+    conversions = Flights[str, str | None](engine.tasks, engine.reporter, name="convert")
+    generations = Generations(
+        name, rules, artifacts, engine.store, catalog, workshop, conversions=conversions, clock=clock
+    )
     return HostedChannel(name, generations, artifacts, catalog, clock=clock)
 
 
@@ -94,7 +97,10 @@ def _mirrored(
         hint="conda.repodata-limit bounds repodata",
     )
     files = UpstreamFiles(name, mirrors, artifacts, store, catalog, rules=file_rules, clock=clock)
-    generations = Generations(name, rules, artifacts, store, catalog, workshop, clock=clock)
+    generations = Generations(
+        name, rules, artifacts, store, catalog, workshop,
+        conversions=Flights(engine.tasks, reporter, name="convert"), clock=clock,
+    )  # fmt: skip
     subdirs = Subdirs(
         name, rules, generations, files, mirrors, artifacts, catalog,
         flights=lambda kind: Flights(engine.tasks, reporter, name=kind), reporter=reporter, clock=clock,

@@ -21,6 +21,7 @@ from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Catalog
 from envproxy.engine.channels import Generation, OldShard
 from envproxy.engine.files import Shelved
+from envproxy.engine.flights import Flights
 from envproxy.engine.remembered import Remembered
 from envproxy.engine.store import BlobStore
 from envproxy.errors import UpstreamError
@@ -91,6 +92,7 @@ class Generations:
         catalog: Catalog,
         workshop: Workshop,
         *,
+        conversions: Flights[str, str | None],
         clock: Callable[[], float],
     ) -> None:
         self._channel = channel
@@ -102,6 +104,8 @@ class Generations:
         self._clock = clock
         self._reading = asyncio.Lock()  # a hundred shards are asked for at once, and all need the same contents
         self._contents = Remembered[str, Contents](_CONTENTS)
+        self._conversions = conversions
+        self._twins = Remembered[str, str]()  # flat repodata in the other form, by digest
 
     async def relay(self, place: str, found: Shelved, before: Generation | None) -> Generation:
         """The generation of upstream's own shard index. Raises BadUpstreamBody, StorageFull."""
@@ -180,21 +184,32 @@ class Generations:
         return made.flat
 
     async def flat_form(self, generation: Generation, form: FlatForm) -> str:
-        """The digest of flat repodata in a form; made of the other one the first time."""
+        """The digest of flat repodata in a form; made of the other one the first time, for all who ask at once.
+
+        Raises FileNotFoundError if that was evicted.
+        """
         found, other = generation.flat_zst, generation.flat_json
         if form == "json":
             found, other = other, found
+        found = found or self._twins.recall(other) or ""
         if found and await self._artifacts.size(found) is not None:
             return found
-        made = await self._workshop.do(Convert(other, "json" if form == "json" else "zst"))
+        made = other and await self._conversions.join(other, lambda: self._convert(generation, other, form))
+        if not made:
+            raise FileNotFoundError(f"the flat repodata of {generation.place} was evicted")
+        return made
+
+    async def _convert(self, generation: Generation, source: str, form: FlatForm) -> str | None:
+        """The flat file `source` in its other form; None if it was evicted, which whoever asked can mend."""
+        try:
+            made = await self._workshop.do(Convert(source, "json" if form == "json" else "zst"))
+        except FileNotFoundError:
+            return None
         await self._count(made.sizes)
-        has_both = (
+        await self._catalog.complete_generation(
             replace(generation, flat_json=made.flat) if form == "json" else replace(generation, flat_zst=made.flat)
         )
-        current = await self._catalog.load_generation(generation.channel, generation.place, generation.line)
-        if current is not None and current.source == generation.source:
-            await self._catalog.save_generation(has_both, [], now=self._clock(), keep_until=0.0)
-        return made.flat
+        return self._twins.keep(source, made.flat)
 
     async def contents(self, generation: Generation | None) -> Contents:
         """The names of a generation. Raises FileNotFoundError if it was evicted."""

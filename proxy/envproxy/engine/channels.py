@@ -132,6 +132,15 @@ class Channels(Recorded):
             lambda connection: _replace(connection, generation, list(old), now, keep_until)
         )
 
+    async def complete_generation(self, generation: Generation) -> None:
+        """Note the flat forms that it has by now, unless another is served meanwhile."""
+        sql = (
+            "UPDATE generations SET flat_json = ?, flat_zst = ? "
+            "WHERE channel = ? AND place = ? AND line = ? AND source = ? AND made_at = ?"
+        )
+        key = (generation.channel, generation.place, generation.line, generation.source, generation.made_at)
+        await self._write(sql, generation.flat_json, generation.flat_zst, *key)
+
     async def find_old_shard(self, channel: str, place: str, digest: bytes) -> OldShard | None:
         """A shard that a generation before the present one named."""
         sql = "SELECT digest, pack, start, length FROM old_shards WHERE channel = ? AND place = ? AND digest = ?"
