@@ -15,7 +15,7 @@ from fixtures.conda_packages import make_conda
 from fixtures.faults import Cut, Gate, Status, WrongBytes
 from fixtures.patience import until
 from fixtures.proxy import running_proxy
-from fixtures.repodata import FLAT_ONLY, SHARD_INDEX
+from fixtures.repodata import FLAT_ONLY, SHARD_INDEX, Style
 from fixtures.visitor import visiting
 
 if TYPE_CHECKING:
@@ -111,7 +111,11 @@ async def test_many_clients_cost_one_download(upstream: FakeChannel, tmp_path: P
     assert upstream.count("GET", "*.conda") == 1
 
 
-@pytest.mark.parametrize("lie", [{"sha256": "0" * 64}, {"size": 7}], ids=["sha256", "size"])
+@pytest.mark.parametrize(
+    "lie",
+    [{"sha256": "0" * 64}, {"size": 7}, {"sha256": "abcd"}, {"sha256": None, "md5": "abcd"}],
+    ids=["sha256", "size", "no sha256", "no md5"],
+)
 async def test_a_package_that_is_not_what_its_repodata_says_is_never_handed_out(
     upstream: FakeChannel, tmp_path: Path, lie: dict[str, object]
 ) -> None:
@@ -120,6 +124,18 @@ async def test_a_package_that_is_not_what_its_repodata_says_is_never_handed_out(
         assert (await visitor.get(PATH)).status == 503
         assert await proxy.parts.artifacts.size(ALPHA.sha256) is None
         assert (await visitor.get("noarch/beta-1.0-0.conda")).status == 200
+
+
+@pytest.mark.parametrize("base", ["http://[::1", "ftp://conda.example.org/"])
+async def test_a_base_url_that_leads_nowhere_is_a_failure_of_upstream(
+    upstream: FakeChannel, tmp_path: Path, base: str
+) -> None:
+    upstream.style = Style(forms=("json",), info={"base_url": base})
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        for method in ("GET", "HEAD"):
+            reply = await visitor.get("noarch/unlisted-1.0-0.conda", method=method)
+            assert (reply.status, reply.headers["Retry-After"].isdigit()) == (503, True)
+        assert (await visitor.get(PATH)).status == 503
 
 
 async def test_bytes_that_changed_on_the_way_are_never_handed_out(upstream: FakeChannel, tmp_path: Path) -> None:

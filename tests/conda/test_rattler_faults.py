@@ -72,9 +72,11 @@ async def test_a_package_that_is_not_what_repodata_says_is_refused(
     assert await status_of(f"{proxy.channel()}/noarch/liar-1.0-0.conda") != 200
 
 
+@pytest.mark.parametrize("lengths", [True, False], ids=["announced", "chunked"])
 async def test_a_package_of_another_size_than_repodata_says_is_refused(
-    upstream: FakeChannel, proxy: LocalProxy
+    upstream: FakeChannel, proxy: LocalProxy, *, lengths: bool
 ) -> None:
+    upstream.style = Style(lengths=lengths)
     upstream.add(make_conda("liar").lying(size=10))
     assert await status_of(f"{proxy.channel()}/noarch/liar-1.0-0.conda") == 503
 

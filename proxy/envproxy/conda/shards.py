@@ -8,6 +8,7 @@ is not understood is carried through. Pure.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ import zstandard
 
 from envproxy.errors import BadUpstreamBody, DigestMismatch
 
-from .compression import expanded
 from .channel import filename_at
+from .compression import expanded
 from .repodata import BROKEN, SECTIONS, Line
 
 LEVEL = 3  # of zstd: a higher one gains little on shards of a few kilobytes
@@ -30,7 +31,7 @@ SHARD_LIMIT_BYTES = 16 * 1024 * 1024  # the largest in the wild has 2.6 MB
 BESIDE, SHARDS = "./", "./shards/"
 """Where our packages and shards are, relative to our index."""
 
-_HASHES = ("sha256", "md5")  # hex in JSON, raw bytes in a shard (CEP 16)
+_HASHES = {"sha256": 32, "md5": 16}  # their bytes; hex in JSON, raw in a shard (CEP 16)
 _DIGEST_BYTES = 32
 _PACK = msgspec.msgpack.Encoder(order="deterministic")
 _RECORD = msgspec.json.Decoder(dict[str, Any])
@@ -64,9 +65,18 @@ class Record:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The digests that the record states, by algorithm."""
-        found = {name: _hex(self.fields.get(name)) for name in _HASHES}
-        return {name: digest for name, digest in found.items() if digest}
+        """The digests that the record states, by algorithm. Raises BadUpstreamBody for one that is none: to pass it
+        over would be to check nothing.
+        """
+        found: dict[str, str] = {}
+        for name, size in _HASHES.items():
+            if not (value := self.fields.get(name)):
+                continue
+            digest = _hex(value)
+            if digest is None or not re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", digest):
+                raise BadUpstreamBody(f"the record of {self.key} has a {name} that is none")
+            found[name] = digest
+        return found
 
     @property
     def size(self) -> int | None:

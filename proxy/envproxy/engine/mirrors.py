@@ -51,9 +51,17 @@ class Mirror:
         return self._authorized(self.root + path)
 
     def url(self, place: str, base: str, filename: str) -> str:
-        """Where a file is: `base` is relative to the place, as repodata has it ("" is the place itself)."""
-        folder = urljoin(f"{self.root}{place}/", base)
-        return self._authorized(f"{folder.removesuffix('/')}/{filename}")
+        """Where a file is: `base` is relative to the place, as repodata has it ("" is the place itself).
+
+        Raises BadUpstreamBody for a base that is no URL.
+        """
+        try:
+            folder = urljoin(f"{self.root}{place}/", base)
+            return self._authorized(f"{folder.removesuffix('/')}/{filename}")
+        except ValueError as error:
+            raise BadUpstreamBody(
+                f"{self.server.name} says that {filename} is where no URL can lead: {error}"
+            ) from error
 
     def _authorized(self, url: str) -> str:
         if self.token is None:
@@ -114,8 +122,9 @@ class Mirrors:
         failure: UpstreamError | None = None
         for mirror in self._mirrors:
             async with AsyncExitStack() as stack:
-                opening = mirror.server.stream(mirror.url(place, base, filename), offset=offset, if_range=validator)
                 try:
+                    url = mirror.url(place, base, filename)
+                    opening = mirror.server.stream(url, offset=offset, if_range=validator)
                     body = await stack.enter_async_context(opening)
                     _check_size(filename, size, body)
                 except NoSuchThing:
@@ -149,5 +158,8 @@ def _nowhere(place: str, filename: str) -> NoSuchThing:
 
 
 def _check_size(filename: str, size: int | None, body: Body) -> None:
-    if size is not None and body.total is not None and body.total != size:
+    """See that the body has what it must have; one that does not say how much that is will be held to it."""
+    if body.total is None:
+        body.total = size
+    elif size is not None and body.total != size:
         raise BadUpstreamBody(f"{filename} has {body.total} bytes upstream, its repodata says {size}")
