@@ -95,6 +95,28 @@ async def test_many_uploads_at_once_are_all_in_the_index(proxy: LocalProxy, visi
     assert sorted((await visitor.index()).shards) == sorted(package.name for package in packages)
 
 
+async def test_readers_get_every_form_of_repodata_while_packages_are_uploaded(
+    proxy: LocalProxy, visitor: Visitor
+) -> None:
+    packages = [make_conda(f"package-{number}") for number in range(15)]
+    done = asyncio.Event()
+    refused: list[tuple[str, int]] = []
+
+    async def read(path: str) -> None:
+        while not done.is_set():
+            reply = await visitor.get(path)
+            if reply.status != 200:
+                refused.append((path, reply.status))
+
+    async with asyncio.TaskGroup() as readers:
+        for path in (f"noarch/{SHARD_INDEX}", "noarch/repodata.json", "noarch/repodata.json.zst"):
+            readers.create_task(read(path))
+        for package in packages:
+            assert (await upload(proxy, package.path, package.data))[0] == 201
+        done.set()
+    assert refused == []
+
+
 async def test_a_published_name_keeps_its_meaning(proxy: LocalProxy, visitor: Visitor) -> None:
     await upload(proxy, ALPHA.path, ALPHA.data)
     assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 200

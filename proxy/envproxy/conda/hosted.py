@@ -105,6 +105,7 @@ class HostedChannel:
             before = self._current.get(subdir) or await self._catalog.load_generation(self.name, subdir, "made")
             generation = await self._generations.make(subdir, "repodata.json", Shelved(file), before, pack=True)
             self._current[subdir] = generation
+            await self._generations.flat_form(generation, "zst")  # in our turn, so that no upload replaces its source
             return generation
 
     async def _generation(self, place: str, *, anew: bool = False) -> Generation:

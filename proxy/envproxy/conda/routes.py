@@ -43,7 +43,9 @@ from .channel import (
 from .face import Channel, Listing
 from .making import FlatForm
 from .packages import Remote
+from .subdirs import Piece
 
+_TRIES = 3  # to send what may be evicted, or replaced, between the look and the send
 MAX_AGE_S = 300  # of an index: CEP 16 asks for no more than an hour
 _FLAT: Mapping[str, FlatForm] = {"repodata.json": "json", "repodata.json.zst": "zst"}
 _TYPES = {".json": "application/json", ".zst": "application/zstd", ".bz2": "application/x-bzip2", ".xml": "text/xml"}
@@ -92,17 +94,17 @@ class CondaRoutes:
         if not _SHA256.fullmatch(digest) or digest == file:
             raise ClientError(f"{file[:80]!r} is not the name of a shard", hint="it is <sha256>.msgpack.zst (CEP 16)")
         what = Representation(etag_of(digest), self._immutable, _TYPES[".zst"])
-        for _ in range(2):
-            found = await channel.shard(where, bytes.fromhex(digest))
-            if isinstance(found, Download):
-                return await self._send_arriving(request, found, what, "metadata")
+        for _ in range(_TRIES):
             try:
-                data = await asyncio.to_thread(found.read)
+                found = await channel.shard(where, bytes.fromhex(digest))
+                data = await asyncio.to_thread(found.read) if isinstance(found, Piece) else b""
             except FileNotFoundError:  # evicted a moment ago
                 await channel.renew(where)
-            else:
-                self._count("metadata", "hit", "disk", len(data))
-                return await send_bytes(request, data, what)
+                continue
+            if isinstance(found, Download):
+                return await self._send_arriving(request, found, what, "metadata")
+            self._count("metadata", "hit", "disk", len(data))
+            return await send_bytes(request, data, what)
         raise UpstreamError(f"the shard {digest} was evicted and cannot be made again", cause="bad_body")
 
     async def package(self, request: web.Request) -> web.StreamResponse:
@@ -138,12 +140,14 @@ class CondaRoutes:
     async def _listing(
         self, request: web.Request, channel: Channel, where: str, find: Callable[[bool], Awaitable[Listing]]
     ) -> web.StreamResponse:
-        listing = await find(wants_revalidation(request.headers.get("Cache-Control")))
-        try:
-            return await self._send_listing(request, listing)
-        except FileNotFoundError:  # evicted a moment ago
-            await channel.renew(where)
-            return await self._send_listing(request, await find(False))
+        ask = wants_revalidation(request.headers.get("Cache-Control"))
+        for _ in range(_TRIES):
+            try:
+                return await self._send_listing(request, await find(ask))
+            except FileNotFoundError:  # evicted a moment ago, or replaced
+                await channel.renew(where)
+                ask = False
+        raise UpstreamError(f"{request.match_info['file']} is replaced as fast as it is made", cause="bad_body")
 
     async def _send_listing(self, request: web.Request, listing: Listing) -> web.StreamResponse:
         left = min(MAX_AGE_S, int(listing.fresh_until - self._clock()))
@@ -160,7 +164,7 @@ class CondaRoutes:
     ) -> web.StreamResponse:
         demanded = "".join(demands(request)).lower()
         wanted = demanded if _SHA256.fullmatch(demanded) else None
-        for _ in range(2):
+        for _ in range(_TRIES):
             find = channel.look if request.method == "HEAD" else channel.package
             package = await find(where, name, wanted)
             what = self._representation(package.sha256)
