@@ -39,6 +39,7 @@ PIECES_AT_ONCE = 4
 WAIT_S = 1.0  # for news, in the directory
 PATIENCE_S = 60.0  # without a single piece, while the directory does not answer
 FIRST_PATIENCE_S = 10.0  # before anything is known of the artifact: its clients can tell nothing from a slow network
+ALONE_S = 5.0  # with the peers, after the directory did not answer: it may take its whole timeout again
 PAUSES_S = (0.2, 2.0)  # the shortest and the longest before the proxy is asked without a lease
 MOST_WRONG = 3  # pieces of the proxy itself that are not what it says they are
 _DIGEST = 32
@@ -84,6 +85,7 @@ class Download:
         self._landed = asyncio.Event()
         self._news = asyncio.Event()
         self._last_news = around.clock()
+        self._alone_until = 0.0
 
     # --- readers -----------------------------------------------------------------------------------------
 
@@ -184,6 +186,9 @@ class Download:
         """Ask the directory once, and start what it gives; if a piece lands meanwhile, ask anew with that."""
         self._landed.clear()
         self._check()
+        if await self._goes_on_alone():
+            await self._landed_or(self._around.membership.renewal_s)
+            return
         try:
             given = await self._unless_landed(self._ask(PIECES_AT_ONCE - len(self._moving)))
         except UpstreamError as error:
@@ -350,12 +355,20 @@ class Download:
         if self.holding is None and error.answered is not None:
             raise error  # the proxy is there, and its upstream is not
         self._failure = error
-        if self.holding is not None and len(self._moving) < PIECES_AT_ONCE:
-            await self._start_known(self.holding)
+        self._alone_until = around.clock() + ALONE_S
+        await self._goes_on_alone()
         await self._landed_or(around.random.uniform(*PAUSES_S))
         if self.holding is not None and not self._moving and (index := self._any_missing(self.holding)) is not None:
             around.pieces.counts.back_to_source += 1
             self._start(index, self._from_proxy(self.holding, index))
+
+    async def _goes_on_alone(self) -> bool:
+        """Whether pieces of known peers move, and the directory was lost a moment ago: then it can wait."""
+        if self.holding is None or self._around.clock() >= self._alone_until:
+            return False
+        if len(self._moving) < PIECES_AT_ONCE:
+            await self._start_known(self.holding)
+        return bool(self._moving)
 
     async def _start_known(self, holding: Holding) -> None:
         """Start pieces that known peers have, the rarest first."""
