@@ -7,6 +7,7 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgpack
 import pytest
 import zstandard
 
@@ -137,6 +138,31 @@ async def test_a_swapped_shard_is_refused_and_not_kept(upstream: FakeChannel, tm
         assert (refused.status, "are not what" in refused.says) == (503, True)
         assert (await visitor.shard("link-01"))["packages.conda"]
         assert await proxy.parts.artifacts.size(sha256(other).hexdigest()) is None
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        {"packages": [1]},
+        {"packages": {"alpha-1.0-0.conda": 3}},
+        {"v3": [1]},
+        {"v3": {"whl": [1]}},
+        {"removed": [1, "x"]},
+        {"packages": {"alpha-1.0-0.conda": {"odd": msgpack.ExtType(5, b"x")}}},
+    ],
+    ids=["packages", "a record", "v3", "a form of v3", "removed", "an extension type"],
+)
+async def test_shards_that_cannot_be_flat_repodata_are_a_failure_of_upstream(
+    upstream: FakeChannel, tmp_path: Path, shard: dict[str, object]
+) -> None:
+    upstream.style = SHARDS_ONLY
+    body = compressed(msgpack.packb(shard))
+    index = {"info": {"subdir": "noarch"}, "shards": {"alpha": sha256(body).digest()}}
+    upstream.put(f"noarch/{SHARD_INDEX}", compressed(msgpack.packb(index)))
+    upstream.put(f"noarch/{sha256(body).hexdigest()}.msgpack.zst", body)
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        reply = await visitor.get("noarch/repodata.json")
+        assert (reply.status, reply.headers["Retry-After"].isdigit()) == (503, True)
 
 
 async def test_a_shard_that_upstream_has_lost_is_a_failure_not_an_absence(

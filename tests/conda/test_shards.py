@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from datetime import UTC
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envproxy.conda import shards
+from envproxy.conda.making import Flatten, do
 from envproxy.conda.repodata import read
+from envproxy.engine.store import BlobStore
 from envproxy.errors import BadUpstreamBody, DigestMismatch
 
 REAL = Path(__file__).parents[3] / "shared/data/channels"
@@ -135,12 +139,36 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "document",
-    [{"packages": [1]}, {"packages": {"a-1-0.conda": 3}}, {"v3": {"whl": [1]}}],
-    ids=["a list of packages", "a record that is a number", "a list in v3"],
+    [
+        {"packages": [1]},
+        {"packages": {"a-1-0.conda": 3}},
+        {"packages": {7: {}}},
+        {"v3": [1]},
+        {"v3": {"whl": [1]}},
+        {"removed": 3},
+        {"removed": [1, "x"]},
+    ],
+    ids=["packages", "a record", "a filename", "v3", "a form of v3", "removed", "a removed one"],
 )
 def test_a_shard_with_something_else_for_records_is_refused(document: object) -> None:
-    with pytest.raises(BadUpstreamBody, match="something else"):
-        shards.read_shard(packed(document))
+    for parse in (shards.read_shard, shards.shard_document):
+        with pytest.raises(BadUpstreamBody, match="something else"):
+            parse(packed(document))
+
+
+def test_what_msgpack_alone_can_hold_is_refused_where_it_would_be_json() -> None:
+    extension = msgspec.msgpack.Ext(5, b"x")
+    document = shards.shard_document(packed({"packages": {"a-1-0.conda": {"name": "a", "odd": extension}}}))
+    with pytest.raises(BadUpstreamBody, match="cannot be written as JSON"):
+        shards.as_json(document)
+
+
+@pytest.mark.parametrize(
+    "info", [{"odd": 2**70}, {"odd": {1: 2, "a": 3}}], ids=["a large number", "keys of two kinds"]
+)
+def test_an_info_that_does_not_fit_an_index_is_refused(info: dict[str, object]) -> None:
+    with pytest.raises(BadUpstreamBody, match="info of this repodata cannot be packed"):
+        shards.write_index(info, {})
 
 
 def test_a_hash_that_is_not_hexadecimal_is_refused() -> None:
@@ -180,28 +208,66 @@ def test_the_shards_of_a_real_channel_hold_all_that_its_repodata_holds(path: Pat
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_a_shard_or_refused(body: bytes) -> None:
     for blob in (body, shards.compress(body)):
-        for parse in (shards.read_shard, shards.read_index):
+        for parse in (shards.read_shard, shards.read_index, shards.shard_document):
             try:
                 parse(blob)
             except BadUpstreamBody:
                 continue
 
 
+TEXT = st.text(max_size=4)
 MSGPACK = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=4) | st.binary(max_size=33),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | TEXT
+    | st.binary(max_size=33)
+    | st.floats()
+    | st.datetimes(timezones=st.just(UTC))
+    | st.builds(msgspec.msgpack.Ext, st.integers(0, 127), st.binary(max_size=4)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | st.integers(0, 9), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["info", "shards", "packages", "packages.conda", "v3", "removed"])
+GROUP = st.dictionaries(TEXT, st.dictionaries(st.sampled_from(["name", "sha256", "size", "odd"]), MSGPACK) | MSGPACK)
+SHARD = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("packages", "packages.conda"), GROUP | MSGPACK),
+        "v3": st.dictionaries(TEXT, GROUP) | MSGPACK,
+        "removed": st.lists(TEXT) | MSGPACK,
+        "info": MSGPACK,
+        "shards": st.dictionaries(TEXT, st.binary(min_size=32, max_size=32)) | MSGPACK,
+    },
+)
 
 
-@given(st.dictionaries(KEYS, MSGPACK))
+@given(SHARD)
 def test_arbitrary_msgpack_is_a_shard_or_refused(document: dict[str, object]) -> None:
-    for parse in (shards.read_shard, shards.read_index):
-        try:
-            parse(packed(document))
-        except BadUpstreamBody:
-            continue
+    blob = packed(document)
+    with suppress(BadUpstreamBody):
+        for record in shards.read_shard(blob).values():
+            assert record.hashes.keys() <= {"sha256", "md5"}
+    with suppress(BadUpstreamBody):
+        index = shards.read_index(blob)
+        assert shards.read_index(shards.write_index(index.info, index.shards)).shards == index.shards
+        json.loads(shards.as_json(index.info))
+
+
+def test_arbitrary_msgpack_becomes_flat_repodata_or_is_refused(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    store.prepare()
+
+    @settings(max_examples=40)  # each of them is written to a disk
+    @given(st.lists(SHARD, max_size=3))
+    def becomes_flat_or_is_refused(documents: list[dict[str, list[str]]]) -> None:
+        blobs = [store.put_bytes(packed(document)) for document in documents]
+        with suppress(BadUpstreamBody):
+            made = do(Flatten(blobs, b"{}"), store, limit=1_000_000)
+            flat = read(shards.expand(store.path(made.flat).read_bytes(), limit=1_000_000, what="it"))
+            removed = [name for document in documents for name in document.get("removed") or []]
+            assert sorted(name for names in flat.removed.values() for name in names) == sorted(removed)
+
+    becomes_flat_or_is_refused()
 
 
 def test_expanding_reads_every_frame() -> None:

@@ -30,7 +30,7 @@ from envproxy.tables import ChannelPolicyConfig
 from . import packs
 from .channel import name_in, subdir_of
 from .making import Convert, FlatForm, Flatten, Make
-from .shards import read_index, write_index
+from .shards import as_json, read_index, write_index
 from .worker import Workshop
 
 KEEP_S = 8 * 24 * 3600.0  # CEP 16: a client may hold an index for a week
@@ -179,7 +179,7 @@ class Generations:
         with _evictions(main.place):
             index = await asyncio.to_thread(lambda: read_index(self._artifacts.path(main.index).read_bytes()))
             info = {key: value for key, value in index.info.items() if key not in ("base_url", "shards_base_url")}
-            made = await self._workshop.do(Flatten([digest.hex() for digest in shards], msgspec.json.encode(info)))
+            made = await self._workshop.do(Flatten([digest.hex() for digest in shards], as_json(info)))
         await self._count(made.sizes)
         return made.flat
 

@@ -28,7 +28,7 @@ from .compression import expanded
 from .packs import Manifest, Slice
 from .policy import ChannelPolicy
 from .repodata import SECTIONS, Buffer, Repodata, base_url, read, without_base_url, write
-from .shards import LEVEL, shard_document, verify, write_index, write_shard
+from .shards import LEVEL, as_json, shard_document, verify, write_index, write_shard
 
 FlatForm = Literal["json", "zst", "bz2"]
 _READ_BYTES = 256 * 1024
@@ -191,14 +191,14 @@ def _joined(job: Flatten, store: BlobStore) -> Iterator[bytes]:
     for section in (*SECTIONS, "v3"):
         yield b"," + msgspec.json.encode(section) + b":"
         yield from _object(_merged(section, job.shards, store))
-    removed = sorted(name for shard in job.shards for name in _document(shard, store).get("removed") or [])
+    removed = sorted(name for shard in job.shards for name in _document(shard, store)["removed"])
     yield b',"removed":' + msgspec.json.encode(removed) + b',"repodata_version":1}'
 
 
 def _merged(section: str, shards: Iterable[str], store: BlobStore) -> Iterator[tuple[str, object]]:
     groups: dict[str, dict[str, object]] = {}
     for shard in shards:
-        for key, value in (_document(shard, store).get(section) or {}).items():
+        for key, value in _document(shard, store).get(section, {}).items():
             if section == "v3":
                 groups.setdefault(key, {}).update(value)
             else:
@@ -209,7 +209,7 @@ def _merged(section: str, shards: Iterable[str], store: BlobStore) -> Iterator[t
 def _object(items: Iterable[tuple[str, object]]) -> Iterator[bytes]:
     yield b"{"
     for number, (key, value) in enumerate(items):
-        yield (b"," if number else b"") + msgspec.json.encode(key) + b":" + msgspec.json.encode(value)
+        yield (b"," if number else b"") + msgspec.json.encode(key) + b":" + as_json(value)
     yield b"}"
 
 

@@ -35,6 +35,7 @@ _HASHES = {"sha256": 32, "md5": 16}  # their bytes; hex in JSON, raw in a shard 
 _DIGEST_BYTES = 32
 _PACK = msgspec.msgpack.Encoder(order="deterministic")
 _RECORD = msgspec.json.Decoder(dict[str, Any])
+_NOT_MSGPACK = (*BROKEN, TypeError, ValueError)  # TypeError: a map whose key cannot be hashed
 _OWN = threading.local()  # a compressor takes 10 us to make and serves one thread at a time
 
 
@@ -54,6 +55,18 @@ class ShardIndex:
     def shards_base_url(self) -> str:
         """Where shards are, relative to the index."""
         return str(self.info["shards_base_url"])
+
+
+class _Shard(msgspec.Struct):
+    """A shard, as far as it is understood."""
+
+    packages: dict[str, dict[str, Any]] | None = None
+    conda: dict[str, dict[str, Any]] | None = msgspec.field(name="packages.conda", default=None)
+    v3: dict[str, dict[str, dict[str, Any]]] | None = None
+    removed: list[str] | None = None
+
+
+_SHARD = msgspec.msgpack.Decoder(_Shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +125,11 @@ def read_index(blob: bytes) -> ShardIndex:
 
 
 def write_index(info: Mapping[str, Any], shards: Mapping[str, bytes]) -> bytes:
-    """A shard index for our own server: packages beside it, shards in `shards/`."""
+    """A shard index for our own server: packages beside it, shards in `shards/`. Raises BadUpstreamBody for an
+    `info` that does not fit msgpack.
+    """
     here = {**info, "base_url": BESIDE, "shards_base_url": SHARDS}
-    return compress(_PACK.encode({"version": 1, "info": here, "shards": dict(sorted(shards.items()))}))
+    return _sealed({"version": 1, "info": here, "shards": dict(sorted(shards.items()))}, "info of this repodata")
 
 
 def write_shard(lines: Iterable[Line], removed: Iterable[str]) -> bytes:
@@ -126,34 +141,33 @@ def write_shard(lines: Iterable[Line], removed: Iterable[str]) -> bytes:
             shard[section][key] = _packed(raw, key)
         else:
             shard.setdefault("v3", {}).setdefault(section.partition("/")[2], {})[key] = _packed(raw, key)
-    try:
-        return compress(_PACK.encode(shard))
-    except (OverflowError, RecursionError) as error:
-        raise BadUpstreamBody(f"a record cannot be packed: {error}") from error
+    return _sealed(shard, "a record")
 
 
 def read_shard(blob: bytes) -> dict[str, Record]:
     """The records of a shard by filename, which the keys of `v3` become with its form. Raises BadUpstreamBody."""
-    document = _unpack(expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard"), "a shard")
-    extensions = document.get("v3") or {}
-    groups = [("", document.get(section) or {}) for section in SECTIONS]
-    if isinstance(extensions, dict):
-        groups += [(str(form), group) for form, group in extensions.items()]
-    records: dict[str, Record] = {}
-    for form, group in groups:
-        if not isinstance(group, dict) or not all(isinstance(fields, dict) for fields in group.values()):
-            raise BadUpstreamBody("a shard has something else where its records should be")
-        records |= {filename_at(str(key), form): Record(str(key), fields) for key, fields in group.items()}
-    return records
+    shard = _shard(blob)
+    groups = [("", shard.packages or {}), ("", shard.conda or {}), *(shard.v3 or {}).items()]
+    return {filename_at(key, form): Record(key, fields) for form, group in groups for key, fields in group.items()}
 
 
 def shard_document(blob: bytes) -> dict[str, Any]:
     """Everything in a shard as JSON would have it: hashes in hex. Raises BadUpstreamBody."""
-    document = _unpack(expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard"), "a shard")
-    for group in (*(document.get(section) or {} for section in SECTIONS), *(document.get("v3") or {}).values()):
+    shard = _shard(blob)
+    sections, extensions = (shard.packages or {}, shard.conda or {}), shard.v3 or {}
+    for group in (*sections, *extensions.values()):
         for fields in group.values():
             fields.update({name: digest for name in _HASHES if (digest := _hex(fields.get(name)))})
-    return document
+    document: dict[str, Any] = dict(zip(SECTIONS, sections, strict=True))
+    return {**document, "removed": shard.removed or [], **({"v3": extensions} if extensions else {})}
+
+
+def as_json(value: object) -> bytes:
+    """JSON of what a shard or an index holds. Raises BadUpstreamBody for what only msgpack can hold."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadUpstreamBody(f"shards of this channel cannot be written as JSON: {error}") from error
 
 
 def verify(blob: bytes, digest: bytes) -> None:
@@ -162,10 +176,27 @@ def verify(blob: bytes, digest: bytes) -> None:
         raise DigestMismatch(f"a shard named {digest.hex()} has SHA-256 {sha256(blob).hexdigest()}")
 
 
+def _sealed(document: Mapping[str, Any], what: str) -> bytes:
+    try:
+        return compress(_PACK.encode(document))
+    except (OverflowError, RecursionError, TypeError) as error:  # TypeError: keys that cannot be sorted
+        raise BadUpstreamBody(f"{what} cannot be packed: {error}") from error
+
+
+def _shard(blob: bytes) -> _Shard:
+    data = expand(blob, limit=SHARD_LIMIT_BYTES, what="a shard")
+    try:
+        return _SHARD.decode(data)
+    except msgspec.ValidationError as error:
+        raise BadUpstreamBody(f"a shard has something else where its records should be: {error}") from error
+    except _NOT_MSGPACK as error:
+        raise BadUpstreamBody(f"a shard is not msgpack: {error}") from error
+
+
 def _unpack(data: bytes, what: str) -> dict[str, Any]:
     try:
         document = msgspec.msgpack.decode(data)
-    except (*BROKEN, TypeError, ValueError) as error:  # TypeError: a map whose key cannot be hashed
+    except _NOT_MSGPACK as error:
         raise BadUpstreamBody(f"{what} is not msgpack: {error}") from error
     if not isinstance(document, dict):
         raise BadUpstreamBody(f"{what} is not a map")
