@@ -26,6 +26,7 @@ from envproxy.commands.output import print_json, say
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from envagent.lock.model import Environment, Target
     from envagent.resolve.inputs import Inputs
@@ -47,12 +48,21 @@ def run(args: Namespace) -> int:
     asked = _asked(args, found, before.environments.get(env))
     config = config_of(args)
     say(f"resolving for {', '.join(machine.name for machine in asked.machines)}")
+    warnings: list[str] = []
     environment = asyncio.run(
-        locked(asked, data=config.data, proxy=config.proxy, environ=os.environ, token=config.proxy_token, tell=say)
+        locked(
+            asked,
+            data=config.data,
+            proxy=config.proxy,
+            environ=os.environ,
+            token=config.proxy_token,
+            tell=say,
+            warn=warnings.append,
+        )
     )
     lock = sealed(Lock({**before.environments, env: environment}))
     write_out(canonical_bytes(lock), args.output)
-    _tell(args, before, lock)
+    _tell(args, before, lock, warnings)
     return 0
 
 
@@ -124,12 +134,14 @@ def _written(output: str | None) -> Lock:
         ) from None
 
 
-def _tell(args: Namespace, before: Lock, lock: Lock) -> None:
-    """What changed, on stderr, or all of it as JSON for programs that have the lock in a file."""
+def _tell(args: Namespace, before: Lock, lock: Lock, warnings: Sequence[str]) -> None:
+    """What may be amiss and what changed, on stderr, or as JSON too for programs that have the lock in a file."""
+    for warning in warnings:
+        say(f"warning: {warning}")
     difference = diff(before, lock)
     for line in lines_of(difference):
         say(line)
     if args.output:
         say(f"{args.output}: lock {lock_id(lock)}")
     if args.json:
-        print_json({"lock": lock_id(lock), "changed": bool(difference)})
+        print_json({"lock": lock_id(lock), "changed": bool(difference), "warnings": list(warnings)})

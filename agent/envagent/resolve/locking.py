@@ -33,9 +33,10 @@ async def locked(
     environ: Mapping[str, str],
     token: str = "",
     tell: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Environment:
     """The environment that was asked for; `proxy` is an envproxy's origin or "", `token` what it wants to see.
-    `tell` hears what is done, a line at a time.
+    `tell` hears what is done, `warn` what may be amiss, a line at a time.
 
     Raises Unresolvable, SourceUnreachable, UsageError, LockRefused, BuildFailed.
     """
@@ -53,6 +54,7 @@ async def locked(
             gateway=conda.gateway(cache / "repodata", client, fresh=asked.upgrade.wants_news),
             cache=cache,
             tell=tell,
+            warn=warn,
         )
         environment = await solver.environment(asked)
     await asyncio.to_thread(artifacts.settle)

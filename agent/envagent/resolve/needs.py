@@ -75,10 +75,12 @@ def extras_asked_for(
     return extras
 
 
-def with_extras(given: Given, said: Metadata, extras: Iterable[str], environment: Mapping[str, str]) -> Given:
-    """The distribution with the needs of these extras; `said` is all that it says of itself."""
+def with_extras(
+    given: Given, requires: Iterable[Requirement], extras: Iterable[str], environment: Mapping[str, str]
+) -> Given:
+    """The distribution with the needs of these extras; `requires` are all that it says it has."""
     wanted = sorted(extras)
-    of_extras = (need for need in said.requires if _is_of_extra(need) and _is_needed(need, wanted, environment))
+    of_extras = (need for need in requires if _is_of_extra(need) and _is_needed(need, wanted, environment))
     return dataclasses.replace(given, extras=frozenset(wanted), needs=tuple(of_extras))
 
 

@@ -1,16 +1,18 @@
-"""What conda packages provide to Python: names and versions of the distributions inside them.
+"""What conda packages provide to Python: the distributions inside them, and what those say that they need.
 
-Told by the dist-info (or egg-info) directories in each package's own list of files, never by a map of names. For
-`.conda` files the list is read by ranges, without the package. It is kept by the package's sha256, for good.
+Names and versions are told by the dist-info (or egg-info) directories in each package's own list of files, never by a
+map of names; needs by the METADATA in them. `.conda` files are read by ranges, the content no further than METADATA.
+What was found is kept by the package's sha256, for good.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
 from rattler.package_streaming import PackageArchive
 
 from envagent.errors import SourceUnreachable
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from rattler.networking import Client
 
     from envagent.lock.model import CondaPackage
-    from envagent.resolve.metadata import Metadata
     from envagent.resolve.places import Places
 
 _AT_ONCE = 16
@@ -40,11 +41,15 @@ _PYTHON = re.compile(r"(python|python_abi|pypy[0-9.]*)( .*)?")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Provided:
-    """A distribution that is there already: its PEP 503 name and version, and the conda package that has it."""
+    """A distribution that is there already: its PEP 503 name and version, and the conda package that has it.
+
+    `requires` is what it says that it needs (Requires-Dist, PEP 508), of which its package may know better.
+    """
 
     name: str
     version: str
     package: CondaPackage
+    requires: tuple[Requirement, ...] = field(default=(), compare=False)
 
 
 def may_provide(package: CondaPackage) -> bool:
@@ -72,36 +77,33 @@ async def provided(
     async def of(package: CondaPackage) -> list[Provided]:
         async with free:
             found = await _distributions_of(package, places, client, cache)
-        return [Provided(name, version, package) for name, version in found.items()]
+        return [
+            Provided(name, said["version"], package, tuple(map(Requirement, said["requires"])))
+            for name, said in found.items()
+        ]
 
     lists = await together(of(package) for package in packages if may_provide(package))
     return tuple(sorted(one for several in lists for one in several))
 
 
-async def described(one: Provided, places: Places, client: Client) -> Metadata:
-    """What the distribution says of itself, read out of its package. Raises SourceUnreachable."""
-    url = fetched_from(one.package, places)
-    try:
-        archive = await PackageArchive.from_url(client, url)
-        paths = [str(entry.relative_path) for entry in (await archive.paths_json()).paths]
-        own = (path for path in paths if path.endswith(_SAID) and distributions([path]).keys() == {one.name})
-        return metadata.read(await archive.read_file(next(own)) or b"")
-    except (OSError, StopIteration) as error:
-        raise SourceUnreachable(
-            f"{url} does not say which extras {one.name} has: {error}", hint="ask for its extras by their names"
-        ) from None
-
-
-async def _distributions_of(package: CondaPackage, places: Places, client: Client, cache: Path) -> dict[str, str]:
-    known: dict[str, str] | None = notes.recalled(cache, package.sha256)
+async def _distributions_of(
+    package: CondaPackage, places: Places, client: Client, cache: Path
+) -> dict[str, dict[str, Any]]:
+    """The version and the requirements of each distribution, by name: what a note can hold."""
+    known: dict[str, dict[str, Any]] | None = notes.recalled(cache, package.sha256)
     if known is not None:
         return known
     url = fetched_from(package, places)
     try:
         archive = await PackageArchive.from_url(client, url)
-        paths = await archive.paths_json()
+        paths = [str(entry.relative_path) for entry in (await archive.paths_json()).paths]
+        found = distributions(paths)
+        said = await archive.read_files(path for path in paths if path.endswith(_SAID) and distributions([path]))
     except OSError as error:
         raise SourceUnreachable(f"{url} cannot be read: {error}", hint="is the channel reachable?") from None
-    found = distributions(str(entry.relative_path) for entry in paths.paths)
-    notes.keep(cache, package.sha256, found)
-    return found
+    facts: dict[str, dict[str, Any]] = {name: {"version": found[name], "requires": []} for name in found}
+    for path, text in said.items():
+        [name] = distributions([path])
+        facts[name]["requires"] = [str(need) for need in metadata.read(text or b"").requires]
+    notes.keep(cache, package.sha256, facts)
+    return facts

@@ -1,8 +1,8 @@
 """From what was asked for to an environment: each target by itself, Conda before PyPI.
 
 Conda decides first, for it knows more of the machine; what its packages provide to Python is then given, and PyPI's
-side has to go with it. The Python of a target is conda's where conda brings one, else one of the machine's, or an
-archive that the lock brings along if the request says so.
+side has to go with it and with what it says that it needs. The Python of a target is conda's where conda brings one,
+else one of the machine's, or an archive that the lock brings along if the request says so.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from envagent.lock.model import (
     interpreter_of,
 )
 from envagent.resolve import asked as words
-from envagent.resolve import conda, conflict, metadata, needs, pypi, pythons
+from envagent.resolve import conda, conflict, metadata, needs, pypi, pythons, unmet
 from envagent.resolve.given import Given
-from envagent.resolve.provided import described, provided
+from envagent.resolve.provided import provided
 from envagent.resolve.together import together
 from envagent.resolve.uv import Question
 from envproxy.commands.output import counted
@@ -51,7 +51,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solver:
-    """Everything that one lock is made with. `cache` is a directory that may be lost; `tell` hears what is done."""
+    """Everything that one lock is made with. `cache` is a directory that may be lost.
+
+    `tell` hears what is done, `warn` what conda's packages need and nothing brings.
+    """
 
     places: Places
     ask: Asking
@@ -61,6 +64,7 @@ class Solver:
     gateway: Gateway
     cache: Path
     tell: Callable[[str], None]
+    warn: Callable[[str], None]
 
     async def environment(self, asked: Asked) -> Environment:
         """The environment that was asked for, on every machine. Raises Unresolvable, SourceUnreachable."""
@@ -74,12 +78,15 @@ class Solver:
             return target
         if target.interpreter is None:
             target = await self._with_interpreter(asked, target)
-        given = await provided(packages, self.places, self.client, self.cache / "provided")
+        given = await provided(packages, self.places, self.client, self.cache / "distributions")
+        lacks = unmet.unmet(given, marker_environment(target))
         try:
-            python = await self._python(asked, target, given)
+            python = await self._python(asked, target, given, unmet.constraints(lacks))
         except Unresolvable as error:
-            raise conflict.explained(error, given, packages) from None
+            raise conflict.explained(error, given, lacks, packages) from None
         self.tell(f"{machine.name}: {counted(len(python), 'package')} from PyPI")
+        for need in unmet.missing(lacks, {package.name for package in python}):
+            self.warn(f"{machine.name}: {need}, which neither conda nor PyPI brings")
         return dataclasses.replace(target, packages=(*target.packages, *python))
 
     async def _with_interpreter(self, asked: Asked, target: Target) -> Target:
@@ -118,12 +125,16 @@ class Solver:
         self.tell(f"{machine.name}: {counted(len(packages), 'package')} from conda")
         return packages
 
-    async def _python(self, asked: Asked, target: Target, there: Sequence[Provided]) -> tuple[PythonPackage, ...]:
-        """The Python packages beside those that are there. Raises as `pypi.solved` and `Builder`.
+    async def _python(
+        self, asked: Asked, target: Target, there: Sequence[Provided], limits: Sequence[str]
+    ) -> tuple[PythonPackage, ...]:
+        """The Python packages beside those that are there, within the limits (constraints of PEP 508).
+
+        Raises as `pypi.solved` and `Builder`.
 
         uv is asked again when it turns out that somebody wants extras of what is there.
         """
-        question, environment = self._question(asked, target), marker_environment(target)
+        question, environment = self._question(asked, target, limits), marker_environment(target)
         roots = asked.request.pypi
         given = {one.name: Given(one.name, one.version) for one in there}
         while True:
@@ -137,17 +148,16 @@ class Solver:
             if not lacking:
                 return needs.told(pairs, roots, environment, extras)
             for one in lacking:
-                said = await described(one, self.places, self.client)
-                given[one.name] = needs.with_extras(given[one.name], said, extras[one.name], environment)
+                given[one.name] = needs.with_extras(given[one.name], one.requires, extras[one.name], environment)
 
-    def _question(self, asked: Asked, target: Target) -> Question:
+    def _question(self, asked: Asked, target: Target, limits: Sequence[str]) -> Question:
         request, newest = asked.request, words.exclude_newer(asked.request)
         kept = tuple(package for package in asked.kept(target) if isinstance(package, PythonPackage))
         return Question(
             machine=target.with_python(()),
             requirements=needs.pinned(request.pypi, kept),
             indexes=tuple(map(self.places.index_url, self.places.index_names(request.indexes))),
-            constraints=words.constraints(request),
+            constraints=(*words.constraints(request), *limits),
             kept=kept,
             exclude_newer=newest.isoformat() if newest else "",
             only_binary=words.ONLY_BINARY in request.options,

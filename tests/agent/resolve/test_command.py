@@ -118,8 +118,8 @@ async def test_programs_are_told_the_id_and_whether_anything_changed(
     first = await agent.run("lock", "--pypi", "alpha", "-o", place, "--json")
     again = await agent.run("lock", "--pypi", "alpha", "-o", place, "--json")
     digest = hashlib.sha256(place.read_bytes()).hexdigest()
-    assert first.json == {"lock": digest, "changed": True}
-    assert again.json == {"lock": digest, "changed": False}
+    assert first.json == {"lock": digest, "changed": True, "warnings": []}
+    assert again.json == {"lock": digest, "changed": False, "warnings": []}
 
 
 async def test_a_request_that_nothing_meets_leaves_the_lock_as_it_was(
