@@ -35,6 +35,7 @@ _COMPILER = Path(__file__).with_name("compiler.py")
 _WHEELS_AT_ONCE = 64  # each reservation holds a lock open
 _FILES_AT_ONCE = 150  # for a process that takes 20 ms to start and some 300 to compile them
 _TIMEOUT_S = 600
+_DISK_REFUSED = 74  # how compiler.py ends then
 _T = TypeVar("_T")
 
 
@@ -43,7 +44,8 @@ def obtain_bytecode(
 ) -> list[Tree]:
     """The tree of compiled modules of every package of `sources`, in their order; `trees` are the packages' own.
 
-    What another process is compiling is waited for. Raises PrefixRefused where the interpreter cannot compile.
+    What another process is compiling is waited for. Raises PrefixRefused where the interpreter cannot compile;
+    OSError passes, the compiler's too.
     """
     found = [store.find(plan.bytecode_key(source)) for source in sources]
     missing = [index for index, tree in enumerate(found) if tree is None]
@@ -124,7 +126,12 @@ def _run(python: Interpreter, batch: list[tuple[str, str, str]]) -> None:
         subprocess.run(  # noqa: S603  # the interpreter that the caller chose
             command, input=json.dumps(batch).encode(), capture_output=True, check=True, timeout=_TIMEOUT_S
         )
+    except subprocess.TimeoutExpired:
+        problem = f"{python.executable} did not compile modules within {_TIMEOUT_S} s"
+        raise PrefixRefused(problem, hint="--no-bytecode leaves compiled modules out") from None
     except subprocess.CalledProcessError as error:
+        if error.returncode == _DISK_REFUSED:
+            raise OSError(*json.loads(error.stdout)) from None
         if error.returncode > 0:
             said = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise PrefixRefused(f"{python.executable} could not compile modules: {said}") from None

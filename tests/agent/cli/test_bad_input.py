@@ -21,6 +21,7 @@ from fixtures.wheels import Dist, make_wheel
 ALPHA = make_wheel("alpha", "1.0")
 BETA = make_wheel("beta", "1.0")
 LARGE = make_wheel("large", "1.0", payload_size=3_000_000)
+LEFT = ("store/work", "artifacts/arriving")
 FOREIGN = make_wheel("foreign", "1.0", tag="cp27-cp27m-win_amd64")
 
 
@@ -30,6 +31,7 @@ def dist_of(raw: RawWheel, data: bytes | None = None) -> Dist:
 
 ESCAPING = dist_of(RawWheel("escaping").add("../../evil.py", b"evil"))
 CUT = dist_of(RawWheel("cut"), RawWheel("cut").bytes()[:200])
+WORDY = dist_of(RawWheel("wordy").add("wordy/__init__.py", b"TEXT = '%s'\n" % (b"words " * 500_000)))
 LYING = dist_of(RawWheel("lying", record=b"lying/__init__.py,sha256=AAAA,1\n").add("lying/__init__.py", b"x"))
 
 
@@ -194,13 +196,22 @@ def mounted() -> list[str]:
     return words
 
 
+@pytest.mark.parametrize(
+    ("dist", "size", "what"),
+    [(LARGE, "2m", ""), (LARGE, "5m", ""), (WORDY, "5m", "/wordy/__pycache__/")],
+    ids=["downloading", "unpacking", "compiling"],
+)
 async def test_a_full_disk_is_said_and_leaves_nothing(
-    agent: Agent, upstream: FakeIndex, tmp_path: Path, mounted: list[str]
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, mounted: list[str], dist: Dist, size: str, what: str
 ) -> None:
     (tmp_path / "small").mkdir()
-    lock = write_lock(lock_document(upstream, LARGE), tmp_path / "lock.json")
-    said = await agent.run("materialize", lock, "--data", "small", before=[*mounted, "size=2m", "small"])
-    assert_refused(said, 1, "the disk is full")
+    lock = write_lock(lock_document(upstream, dist), tmp_path / "lock.json")
+    look = ["sh", "-c", f'"$@"; code=$?; cd small && ls -A {" ".join(LEFT)} > ../left; exit $code', "sh"]
+    before = [*mounted, f"size={size}", "small", *look]
+    said = await agent.run("materialize", lock, "--data", "small", "--prefix", "env", before=before)
+    assert_refused(said, 1, what, "the disk is full", "make room")
+    assert (tmp_path / "left").read_text().split() == [f"{LEFT[1]}:", f"{LEFT[0]}:"]
+    assert not (tmp_path / "env").exists()
 
 
 async def test_a_read_only_place_is_said(

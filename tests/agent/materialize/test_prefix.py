@@ -169,6 +169,20 @@ def test_bytecode_is_compiled_once_and_used_as_it_is(tmp_path):
     assert not list(two.path.rglob("py2*.pyc"))
 
 
+def test_a_compiler_that_does_not_end_is_ended_and_named(tmp_path, monkeypatch):
+    stuck = tmp_path / "python"
+    stuck.write_text("#!/bin/sh\nread never < pipe\n")
+    stuck.chmod(0o755)
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("envagent.materialize.bytecode._TIMEOUT_S", 0.01)
+    plan = plan_of(tmp_path / "w", _demo())
+    plan = replace(plan, given=replace(python(), executable=stuck))
+    with pytest.raises(PrefixRefused, match="did not compile modules within"):
+        materialize(plan, NodeStore(tmp_path / "store"), tmp_path / "env")
+    assert not (tmp_path / "env").exists()
+
+
 def test_bytecode_may_be_left_out_or_taken_only_from_the_store(tmp_path):
     store, plan = NodeStore(tmp_path / "store"), plan_of(tmp_path / "w", _demo())
     for name, bytecode, count in (("a", "none", 0), ("b", "stored", 0), ("c", "compile", 1), ("d", "stored", 1)):
