@@ -196,7 +196,8 @@ COMMANDS = (
         "conda yank",
         "conda:yank",
         "take packages back softly (CEP 36)",
-        f"Solvers do not see them any more; whoever has a lock still gets them. {_HOSTED_SEEN}",
+        "Solvers do not see them any more; whoever has a lock still gets them. The same upload again undoes it. "
+        f"{_HOSTED_SEEN}",
         (_CHANNEL, _PACKAGES, *_PLACE),
         (("envproxy conda yank team train-1.0-0.conda", "it loses data"),),
     ),

@@ -138,6 +138,17 @@ async def test_a_yanked_package_is_listed_as_removed_and_stays_downloadable(
     assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
+async def test_a_yanked_package_that_is_uploaded_again_is_listed_again(proxy: LocalProxy, visitor: Visitor) -> None:
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    await send("DELETE", f"{visitor.url}/{ALPHA.path}?yank=1")
+    said = f"noarch/{ALPHA.filename} published in team\n"
+    assert await upload(proxy, ALPHA.path, ALPHA.data) == (201, said)
+    flat = json.loads((await visitor.get("noarch/repodata.json")).body)
+    assert (list(flat["packages.conda"]), flat["removed"]) == ([ALPHA.filename], [])
+    assert (await visitor.shard("alpha"))["removed"] == []
+    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 200
+
+
 async def test_a_deleted_package_is_gone(proxy: LocalProxy, visitor: Visitor) -> None:
     await upload(proxy, ALPHA.path, ALPHA.data)
     await send("DELETE", f"{visitor.url}/{ALPHA.path}")

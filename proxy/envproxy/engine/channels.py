@@ -150,7 +150,8 @@ class Channels(Recorded):
     async def add_package(self, package: HostedPackage) -> bool:
         """Publish a package whose blob is in the store; False if these bytes were already there under this name.
 
-        Raises Conflict if the name stands, or once stood, for other bytes.
+        One that was yanked or deleted is listed again. Raises Conflict if the name stands, or once stood, for other
+        bytes.
         """
         return await self._enter(lambda connection: _published(connection, package))
 
@@ -227,15 +228,15 @@ def _replace(
 
 
 def _published(connection: sqlite3.Connection, package: HostedPackage) -> PackageKept | None:
-    sql = "SELECT sha256, deleted FROM hosted_packages WHERE channel = ? AND subdir = ? AND filename = ?"
+    sql = "SELECT sha256, deleted OR yanked FROM hosted_packages WHERE channel = ? AND subdir = ? AND filename = ?"
     found = connection.execute(sql, (package.channel, package.subdir, package.filename)).fetchone()
     if found is not None and found[0] != package.sha256:
         raise Conflict(
             f"{package.filename} stands for other bytes in {package.channel}/{package.subdir}",
             hint="a published name keeps its meaning: raise the build number",
         )
-    is_here = found is not None and not found[1]
-    return None if is_here else PackageKept(package)
+    is_listed = found is not None and not found[1]
+    return None if is_listed else PackageKept(package)
 
 
 def _changed(
