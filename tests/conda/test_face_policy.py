@@ -53,6 +53,16 @@ async def test_denied_packages_are_in_no_form_of_repodata_and_are_refused(
         assert upstream.count("GET", "*/evil-thing-*") == 0
 
 
+async def test_a_rule_on_build_numbers_hides_and_refuses(upstream: FakeChannel, tmp_path: Path) -> None:
+    rebuilt = make_conda("tool", "1.0", build="h1", build_number=1)
+    upstream.add(rebuilt)
+    settings = {**upstream.settings, f"{POLICY}.deny": 'tool[build_number=">=1"]'}
+    async with running_proxy(tmp_path, settings=settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert await listed(visitor) == {OLD.filename, NEW.filename, EVIL.filename}
+        assert (await visitor.get(rebuilt.path)).status == 403
+        assert (await visitor.get(OLD.path)).status == 200
+
+
 async def test_a_cooldown_ends_when_the_clock_says_so(upstream: FakeChannel, tmp_path: Path) -> None:
     young = make_conda("tool", "3.0", extra={"timestamp": TIMESTAMP + 7 * 24 * 3_600_000})
     upstream.add(young)

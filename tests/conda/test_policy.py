@@ -39,6 +39,49 @@ def test_a_deny_rule_is_a_match_spec(rule: str, filename: str, denied: bool) -> 
     assert verdict(ChannelPolicyConfig(deny=(rule,)), filename)[0] is not denied
 
 
+@pytest.mark.parametrize(
+    ("fields", "denied"),
+    [({"build_number": 3}, True), ({"build_number": 2}, False), ({}, True), ({"build_number": "3"}, True)],
+    ids=str,
+)
+def test_a_rule_on_build_numbers_goes_by_the_record_and_not_by_the_build(
+    fields: dict[str, object], denied: bool
+) -> None:
+    config = ChannelPolicyConfig(deny=('numpy[build_number=">=3"]',))
+    assert verdict(config, "numpy-2.0-py312_1.conda", **fields)[0] is not denied
+
+
+def test_a_waiver_for_a_build_number_is_none_for_a_package_that_does_not_say_its_own() -> None:
+    config = ChannelPolicyConfig(min_age_s=60, allow_anyway=('numpy[build_number="3"]',))
+    assert verdict(config, "numpy-2.0-py312_3.conda") == (False, "min-age")
+    assert verdict(config, "numpy-2.0-py312_3.conda", build_number=3) == (True, "allow-anyway")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "numpy[license=MIT]",
+        f"numpy[sha256={'0' * 64}]",
+        f"numpy[md5={'0' * 32}]",
+        "numpy >=2[subdir=linux-64]",
+        "lab::numpy",
+        'numpy[fn="numpy-2.0-0.conda"]',
+        'numpy[track_features="x"]',
+        "^num.*$",
+    ],
+)
+def test_a_rule_that_would_never_apply_is_refused_at_the_start(rule: str) -> None:
+    with pytest.raises(ConfigError, match=r"goes by more than name|regular expression"):
+        ChannelPolicy(ChannelPolicyConfig(deny=(rule,)))
+
+
+@pytest.mark.parametrize(
+    "rule", ["numpy >=2,<3|4 ^h.*$", "numpy * h*", "numpy[build=h*]", "numpy=1.2", "num* !=1.2", "*"]
+)
+def test_a_rule_may_be_written_in_any_way_that_conda_has(rule: str) -> None:
+    assert not ChannelPolicy(ChannelPolicyConfig(deny=(rule,))).is_open
+
+
 def test_an_allow_list_refuses_everything_else() -> None:
     config = ChannelPolicyConfig(allow=("numpy", "python"))
     assert verdict(config, "numpy-2.0-0.conda") == (True, "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -245,8 +245,7 @@ class Packages:
             fields: Mapping[str, Any] = record.fields if record else {}
             candidate = Candidate.of(name, fields)
             if candidate.published is None and row.upload_time:
-                when = datetime.fromisoformat(row.upload_time)
-                candidate = Candidate(name.text, name.name, name.version, name.build, when)
+                candidate = replace(candidate, published=datetime.fromisoformat(row.upload_time))
             self._judge(candidate)
         if record is None and self._policy.removed == "refuse":
             self._enforce(Verdict(allowed=False, reason=f"{name.text} left its index upstream", rule="removed"))

@@ -1,7 +1,8 @@
 """Which packages of a channel are shown and served: rules are MatchSpecs, times are the index's.
 
 The order is that of PyPI's policy: deny, allow, allow-anyway, then freeze and min-age. A rule names packages by name
-(`*` as in a glob), version and build, as py-rattler understands them; rattler is loaded only where there are rules.
+(`*` as in a glob), version, build and build number, as py-rattler understands them; one that goes by anything else
+is refused, for it would never apply. Rattler is loaded only where there are rules.
 A package's age counts from `indexed_timestamp` (CEP 47), which the server sets, else from the builder's `timestamp`.
 Whatever cannot be known counts against the package. Nothing here reads a clock.
 """
@@ -36,7 +37,7 @@ class _Dated(msgspec.Struct):
     name: str = ""
     version: str = ""
     build: str = ""
-    build_number: int = 0
+    build_number: int | None = None
     timestamp: int | float | None = None
     indexed_timestamp: int | float | None = None
 
@@ -46,12 +47,13 @@ _DATED = msgspec.json.Decoder(_Dated)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a policy must know of a package; `published` is aware, None if the index does not say."""
+    """What a policy must know of a package; `published` is aware. What the index does not say is None."""
 
     filename: str
     name: str
     version: str
     build: str
+    build_number: int | None
     published: datetime | None
 
     @classmethod
@@ -62,7 +64,9 @@ class Candidate:
             value if isinstance(value := fields.get(key), str) and value else getattr(filename, key)
             for key in ("name", "version", "build")
         )
-        return cls(filename.text, name, version, build, when)
+        number = fields.get("build_number")
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        return cls(filename.text, name, version, build, number if is_number else None, when)
 
 
 def published(indexed: object, built: object) -> datetime | None:
@@ -88,7 +92,13 @@ class Rule:
             self._spec: MatchSpec = MatchSpec(text, exact_names_only=False)
         except InvalidMatchSpecError as error:
             raise ValueError(f"{text!r} is not a MatchSpec: {error}") from None
+        if str(MatchSpec(_considered(self._spec), exact_names_only=False)) != str(self._spec):
+            raise ValueError(
+                f"{text!r} goes by more than name, version, build and build_number, which is all that rules know"
+            )
         self._pattern = str(self._spec.name.normalized)
+        if self._pattern.startswith("^"):
+            raise ValueError(f"{text!r} has a regular expression for a name; write it with *")
 
     def names(self, name: str) -> bool:
         """Whether the rule is about this package name, in some version."""
@@ -101,12 +111,14 @@ class Rule:
 
         if not self.names(candidate.name):
             return False
+        if candidate.build_number is None and self._spec.build_number is not None:
+            return None
         try:
             record = PackageRecord(
                 candidate.name,
                 candidate.version,
                 BuildString(candidate.build),
-                _build_number(candidate.build),
+                candidate.build_number or 0,
                 "noarch",
             )
         except Exception:  # noqa: BLE001 (rattler has an exception for each part that it cannot read)
@@ -173,16 +185,16 @@ def _candidate(name: str, key: str, raw: msgspec.Raw) -> Candidate:
     try:
         dated = _DATED.decode(raw)
     except msgspec.ValidationError:  # a field of another type: then nothing is known of the package but its name
-        return Candidate(key, name, "", "", None)
-    return Candidate(
-        key, name, dated.version, dated.build, published(dated.indexed_timestamp, dated.timestamp)
-    )  # fmt: skip
+        return Candidate(key, name, "", "", None, None)
+    when = published(dated.indexed_timestamp, dated.timestamp)
+    return Candidate(key, name, dated.version, dated.build, dated.build_number, when)
 
 
-def _build_number(build: str) -> int:
-    """The number that a build string ends with by custom; a rule on build numbers sees no other."""
-    digits = build.rpartition("_")[2]
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
+def _considered(spec: MatchSpec) -> str:
+    """The part of a rule that `Rule.covers` goes by."""
+    parts = {"version": spec.version, "build": spec.build, "build_number": spec.build_number}
+    conditions = ", ".join(f"{key}={str(value)!r}" for key, value in parts.items() if value is not None)
+    return f"{spec.name.normalized}[{conditions}]" if conditions else str(spec.name.normalized)
 
 
 def _parse(texts: Iterable[str], where: str, problems: list[Problem]) -> tuple[Rule, ...]:
