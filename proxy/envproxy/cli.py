@@ -177,12 +177,12 @@ COMMANDS = (
         "Each goes into the subdir that it names itself, and is in the channel's repodata when the command ends. The "
         "same file again is no mistake; other bytes under a published name are refused.",
         (
-            _CHANNEL,
-            replace(_PACKAGES, meaning="a .conda or .tar.bz2 file"),
+            Argument("a .conda or .tar.bz2 file", metavar="FILE", many=True),
+            Argument("a hosted channel of the server", "--channel", "NAME", required=True),
             Argument("the server to send to (default http://127.0.0.1:8417)", "--url", "URL"),
             Argument("a token with the scope upload: env:NAME or file:PATH", "--token", "REFERENCE"),
         ),
-        (("envproxy conda upload team dist/train-1.0-0.conda --token env:RELEASE_TOKEN", "one package"),),
+        (("envproxy conda upload dist/train-1.0-0.conda --channel team --token env:RELEASE_TOKEN", "one package"),),
     ),
     Command(
         "conda list",

@@ -51,11 +51,11 @@ def files(tmp_path: Path) -> list[str]:
 
 async def test_packages_are_uploaded_into_their_subdirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path) as proxy, visiting(proxy.channel("team")) as visitor:
-        there = ("--url", proxy.url, "--token", "env:TOKEN")
-        assert await call("upload", "team", *files(tmp_path), *there) == 0
+        there = ("--channel", "team", "--url", proxy.url, "--token", "env:TOKEN")
+        assert await call("upload", *files(tmp_path), *there) == 0
         assert "uploaded linux-64/beta-1.0-0.conda" in capsys.readouterr().err
         assert list((await visitor.index("linux-64")).shards) == ["beta"]
-        assert await call("upload", "team", *files(tmp_path), *there) == 0
+        assert await call("upload", *files(tmp_path), *there) == 0
 
 
 async def test_what_the_server_says_against_an_upload_is_shown(
@@ -66,17 +66,20 @@ async def test_what_the_server_says_against_an_upload_is_shown(
     (tmp_path / "fake-1.0-0.conda").write_bytes(b"no zip")
     async with serving(tmp_path) as proxy:
         for args, says in [
-            (("team", alpha, "--url", proxy.url), "wants a token to upload"),
-            (("unknown", alpha, "--url", proxy.url, "--token", "env:TOKEN"), "no hosted channel 'unknown'"),
-            (("team", str(tmp_path / "odd.conda"), "--url", proxy.url), "not the name of a package"),
-            (("team", str(tmp_path / "fake-1.0-0.conda"), "--url", proxy.url), "not a package"),
-            (("team", str(tmp_path / "none-1.0-0.conda"), "--url", proxy.url), "not a package"),
+            ((alpha, "--channel", "team", "--url", proxy.url), "wants a token to upload"),
+            (
+                (alpha, "--channel", "unknown", "--url", proxy.url, "--token", "env:TOKEN"),
+                "no hosted channel 'unknown'",
+            ),
+            ((str(tmp_path / "odd.conda"), "--channel", "team", "--url", proxy.url), "not the name of a package"),
+            ((str(tmp_path / "fake-1.0-0.conda"), "--channel", "team", "--url", proxy.url), "not a package"),
+            ((str(tmp_path / "none-1.0-0.conda"), "--channel", "team", "--url", proxy.url), "not a package"),
         ]:
             assert await call("upload", *args) == 1
             assert says in capsys.readouterr().err
-    assert await call("upload", "team", alpha, "--url", "http://127.0.0.1:1") == 1
+    assert await call("upload", alpha, "--channel", "team", "--url", "http://127.0.0.1:1") == 1
     assert "is it running?" in capsys.readouterr().err
-    assert await call("upload", "team", alpha, "--token", "s3cret") == 2
+    assert await call("upload", alpha, "--channel", "team", "--token", "s3cret") == 2
     assert "s3cret" not in capsys.readouterr().err
 
 
@@ -85,7 +88,7 @@ async def test_a_running_server_shows_what_was_yanked_and_deleted(
 ) -> None:
     place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
     async with serving(tmp_path) as proxy, visiting(proxy.channel("team")) as visitor:
-        await call("upload", "team", *files(tmp_path), "--url", proxy.url, "--token", "env:TOKEN")
+        await call("upload", *files(tmp_path), "--channel", "team", "--url", proxy.url, "--token", "env:TOKEN")
         capsys.readouterr()
         assert await call("list", "team", "--json", *place) == 0
         listed = json.loads(capsys.readouterr().out)
@@ -113,7 +116,7 @@ async def test_stats_tell_of_channels_while_a_server_runs_and_after(
         upstream.add(package := make_conda("gamma"))
         toml = TOML + f'[conda.channels.demo]\nurl = "{upstream.url}"'
         async with running_proxy(tmp_path, toml=toml, environ={"TOKEN": "s3cret"}) as proxy:
-            await call("upload", "team", *files(tmp_path), "--url", proxy.url, "--token", "env:TOKEN")
+            await call("upload", *files(tmp_path), "--channel", "team", "--url", proxy.url, "--token", "env:TOKEN")
             async with visiting(proxy.channel()) as visitor:
                 await visitor.get(package.path)
                 await proxy.settled()
@@ -131,7 +134,7 @@ async def test_stats_tell_of_channels_while_a_server_runs_and_after(
 async def test_uploaded_packages_are_pinned_by_their_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ("--config", str(tmp_path / "envproxy.toml"), "--data", str(tmp_path / "data"))
     async with serving(tmp_path) as proxy:
-        await call("upload", "team", *files(tmp_path), "--url", proxy.url, "--token", "env:TOKEN")
+        await call("upload", *files(tmp_path), "--channel", "team", "--url", proxy.url, "--token", "env:TOKEN")
     capsys.readouterr()
     assert await asyncio.to_thread(main, ["pins", *place]) == 0
     assert ALPHA.filename in capsys.readouterr().out

@@ -34,7 +34,7 @@ _SILENCE_S = 60.0  # indexing a large channel takes seconds, not a minute
 
 def upload(args: Namespace) -> int:
     """Send each file. Raises EnvproxyError at the first that is refused."""
-    asyncio.run(_upload(URL(args.url or "http://127.0.0.1:8417"), args.channel, _token(args.token), args.package))
+    asyncio.run(_upload(URL(args.url or "http://127.0.0.1:8417"), args.channel, _token(args.token), args.file))
     return 0
 
 
