@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +24,12 @@ from envagent.lock.reading import read_lock, sealed
 from envagent.resolve import inputs, machines
 from envagent.resolve.asked import EXCLUDE_NEWER, INTERPRETER, ONLY_BINARY, Asked, Upgrade, merged, moment
 from envagent.resolve.locking import locked
+from envagent.store.flock import held
 from envproxy.commands.output import print_json, say
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from envagent.lock.model import Environment, Target
     from envagent.resolve.inputs import Inputs
@@ -44,7 +47,8 @@ def run(args: Namespace) -> int:
     found = inputs.read(
         [file_at(path, hint=_INPUTS) for path in args.files], env, extras=args.extra, groups=args.group
     )
-    before = found.lock or _written(args.output)
+    standing = _written(args.output)
+    before = found.lock or standing
     asked = _asked(args, found, before.environments.get(env))
     config = config_of(args)
     say(f"resolving for {', '.join(machine.name for machine in asked.machines)}")
@@ -60,8 +64,10 @@ def run(args: Namespace) -> int:
             warn=warnings.append,
         )
     )
-    lock = sealed(Lock({**before.environments, env: environment}))
-    write_out(canonical_bytes(lock), args.output)
+    with _alone(args.output, config.data):
+        before = Lock({**before.environments, **_since(standing, _written(args.output))})
+        lock = sealed(Lock({**before.environments, env: environment}))
+        write_out(canonical_bytes(lock), args.output)
     _tell(args, before, lock, warnings)
     return 0
 
@@ -132,6 +138,23 @@ def _written(output: str | None) -> Lock:
             f"-o {output} names a file that is no lock, and is left alone: {refused.message}",
             hint="remove it, or write to another one",
         ) from None
+
+
+def _since(before: Lock, now: Lock) -> dict[str, Environment]:
+    """The environments that others have written meanwhile."""
+    return {name: found for name, found in now.environments.items() if before.environments.get(name) != found}
+
+
+@contextmanager
+def _alone(output: str | None, data: Path) -> Iterator[None]:
+    """Hold off others of this data directory that write to the same file, for a lock is read and then replaced."""
+    if output is None:
+        yield
+        return
+    locks = data / "resolve" / "writing"
+    locks.mkdir(parents=True, exist_ok=True)
+    with held(locks / hashlib.sha256(os.fsencode(Path(output).resolve())).hexdigest()):
+        yield
 
 
 def _tell(args: Namespace, before: Lock, lock: Lock, warnings: Sequence[str]) -> None:

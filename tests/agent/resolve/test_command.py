@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from fixtures.agent import Agent
 from fixtures.conda_packages import make_conda
+from fixtures.faults import Delay
+from fixtures.patience import until
 from fixtures.sources import sdist
 from fixtures.wheels import make_wheel
 
@@ -108,6 +111,22 @@ async def test_other_environments_of_the_lock_stay_as_they_are(
     environments = json.loads(place.read_text())["environments"]
     assert sorted(environments) == ["default", "test"]
     assert environments["default"] == before
+
+
+async def test_an_environment_that_was_locked_meanwhile_stays(agent: Agent, index: FakeIndex, tmp_path: Path) -> None:
+    index.add(make_wheel("alpha", "1.0"), make_wheel("beta", "1.0"))
+    place = tmp_path / "lock.json"
+    await agent.run("lock", "--pypi", "alpha", "-o", place)
+    released = asyncio.Event()
+    index.fail("/simple/beta/", Delay(released))
+    slow = await agent.start("lock", "--env", "slow", "--pypi", "beta", "-o", place)
+    await until(lambda: any(seen.path == "/simple/beta/" for seen in index.requests))
+    meanwhile = await agent.run("lock", "--env", "quick", "--pypi", "alpha", "-o", place)
+    released.set()
+    _, said = await slow.communicate()
+    assert (meanwhile.code, slow.returncode) == (0, 0), said
+    assert sorted(json.loads(place.read_text())["environments"]) == ["default", "quick", "slow"]
+    assert b"quick" not in said
 
 
 async def test_programs_are_told_the_id_and_whether_anything_changed(
