@@ -62,14 +62,6 @@ async def test_an_answer_that_a_demand_selects_says_so_to_caches_whatever_it_is(
         assert "Vary" not in (await visitor.get("noarch/repodata.json")).headers
 
 
-async def test_a_package_that_nobody_states_a_digest_for_is_not_kept_for_ever(
-    upstream: FakeChannel, tmp_path: Path
-) -> None:
-    upstream.put("noarch/unlisted-1.0-0.conda", b"some bytes")
-    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
-        assert (await visitor.get("noarch/unlisted-1.0-0.conda")).headers["Cache-Control"] == "no-cache"
-
-
 @pytest.mark.parametrize("form", [".conda", ".tar.bz2"])
 async def test_both_package_forms_are_served(upstream: FakeChannel, tmp_path: Path, form: str) -> None:
     package = make_conda("gamma", form=form)
@@ -88,19 +80,6 @@ async def test_head_before_the_first_get_tells_what_repodata_says(upstream: Fake
         assert (await visitor.get("noarch/nothing-1.0-0.conda", method="HEAD")).status == 404
         await proxy.settled()
         assert await proxy.parts.artifacts.size(ALPHA.sha256) is None
-    assert upstream.count("GET", "*.conda") == 0
-
-
-async def test_head_of_what_no_index_describes_is_asked_upstream(upstream: FakeChannel, tmp_path: Path) -> None:
-    upstream.put("noarch/unlisted-1.0-0.conda", b"some bytes")
-    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
-        head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
-        assert (head.status, head.headers["Content-Length"], "ETag" in head.headers) == (200, "10", False)
-        upstream.fail("*/unlisted-*", Status(405), times=1)
-        head = await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")
-        assert (head.status, "Content-Length" in head.headers) == (200, False)
-        upstream.fail("*/unlisted-*", Status(500))
-        assert (await visitor.get("noarch/unlisted-1.0-0.conda", method="HEAD")).status == 503
     assert upstream.count("GET", "*.conda") == 0
 
 

@@ -81,3 +81,25 @@ def test_no_digest_that_python_knows_vouches_for_nothing(given: dict[str, str]) 
     expected = Expected(given)
     assert (expected.other, expected.vouches) == (None, False)
     assert expected.mismatch({"sha256": "anything"}) is None
+
+
+@pytest.mark.parametrize(
+    ("chunk", "position", "fits"),
+    [
+        (b"PK\x03\x04 and more", 0, True),
+        (b"P", 0, True),
+        (b"K", 1, True),
+        (b"anything", 4, True),
+        (b"<html>", 0, False),
+        (b"P<", 0, False),
+        (b"<", 3, False),
+        (b"", 4, True),
+        (b"", 3, False),
+    ],
+)
+def test_without_a_digest_a_file_begins_as_its_kind_does(chunk: bytes, position: int, fits: bool) -> None:
+    assert Expected(magic=b"PK\x03\x04").admits(chunk, position) is fits
+
+
+def test_a_digest_tells_more_than_how_a_file_begins() -> None:
+    assert Expected({"md5": "0" * 32}, b"PK").admits(b"<html>", 0)

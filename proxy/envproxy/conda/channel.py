@@ -63,6 +63,11 @@ class Filename:
     build: str
     form: str
 
+    @property
+    def magic(self) -> bytes:
+        """What such a file begins with: the signature of a ZIP archive, or of bzip2 (CEP 35)."""
+        return b"PK\x03\x04" if self.form == ".conda" else b"BZh"
+
 
 def check_subdir(text: str) -> str:
     """The subdir itself. Raises ClientError for anything that cannot be one."""

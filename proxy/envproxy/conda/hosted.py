@@ -74,7 +74,7 @@ class HostedChannel:
             raise NoSuchThing(f"{self.name}/{place} has no {name.text}" + (" of that digest" if found else ""))
         if await self._artifacts.size(found.sha256) is None:
             raise NoSuchThing(f"{self.name} has lost the bytes of {name.text}", hint="upload it again")
-        return Package(found.sha256, Piece(self._artifacts.path(found.sha256)))
+        return Package(found.sha256, Piece(self._artifacts.path(found.sha256)), is_stated=True)
 
     async def look(self, place: str, name: Filename, demanded: str | None) -> Package:
         """See `face.Channel`: what is hosted is here."""

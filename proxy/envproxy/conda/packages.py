@@ -37,10 +37,14 @@ RECHECK_S = 2.0  # an index that lacks a package is believed without asking for 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that is here or arriving; `sha256` is None where nobody stated it."""
+    """A package that is here or arriving; its `sha256` is None while it cannot be told.
+
+    `is_stated` if the client or the index names that digest: then the bytes are these for ever.
+    """
 
     sha256: str | None
     source: Piece | Download
+    is_stated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class Remote:
 
     sha256: str | None
     size: int | None
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether somebody names its digest, as for a `Package`."""
+        return self.sha256 is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,8 @@ class Packages:
             row = await self._row(place, name, stated)
         if row is not None:
             self._check(name, row, record)
-            return Package(row.sha256, Piece(self._artifacts.path(row.sha256)))
+            is_stated = row.sha256 in (demanded, stated)
+            return Package(row.sha256, Piece(self._artifacts.path(row.sha256)), is_stated)
         if demanded and stated and demanded != stated:
             raise NoSuchThing(
                 f"{name.text} with SHA-256 {demanded} is not in {self._channel}/{place} any more",
@@ -149,7 +159,7 @@ class Packages:
         self._judge(Candidate.of(name, record.fields if record else {}))
         if stated and (size := await self._artifacts.size(stated)) is not None:
             await self._keep(wanted, stated, size)  # another channel has the same file
-            return Package(stated, Piece(self._artifacts.path(stated)))
+            return Package(stated, Piece(self._artifacts.path(stated)), is_stated=True)
         return wanted
 
     async def _row(self, place: str, name: Filename, sha256: str | None) -> Artifact | None:
@@ -196,7 +206,7 @@ class Packages:
 
     async def _fetch(self, wanted: _Wanted) -> Package:
         """One download for all who want the same file: of its digest if the index states it, else of its name."""
-        name, expected = wanted.name, Expected(wanted.record.hashes if wanted.record else {})
+        name, expected = wanted.name, Expected(wanted.record.hashes if wanted.record else {}, wanted.name.magic)
         own = f"{self._source}/{wanted.place}/{name.text}"
         if wanted.sha256 is not None:
             own, expected = f"{own}#{wanted.sha256}", Expected({"sha256": wanted.sha256})
@@ -212,7 +222,7 @@ class Packages:
         if download is None:
             key = wanted.sha256 if wanted.sha256 and wanted.is_stated else own
             download = self._artifacts.download(key, name.text, open_body, expected, owner=own, stored=stored)
-        return Package(wanted.sha256, download)
+        return Package(wanted.sha256, download, is_stated=wanted.sha256 is not None)
 
     async def _base_url(self, place: str, wanted: str | None) -> str:
         """Where the index says that packages are; beside it, if upstream cannot tell and the digest is known."""

@@ -42,7 +42,7 @@ from .channel import (
 )
 from .face import Channel, Listing
 from .making import FlatForm
-from .packages import Remote
+from .packages import Package, Remote
 from .subdirs import Piece
 
 _TRIES = 3  # to send what may be evicted, or replaced, between the look and the send
@@ -167,7 +167,7 @@ class CondaRoutes:
         for _ in range(_TRIES):
             find = channel.look if request.method == "HEAD" else channel.package
             package = await find(where, name, wanted)
-            what = self._representation(package.sha256)
+            what = self._representation(package)
             if isinstance(package, Remote):
                 return describe(request, _missed(what), total=package.size)
             if isinstance(package.source, Download):
@@ -190,11 +190,12 @@ class CondaRoutes:
         self._count(kind, "miss", "upstream", response.content_length or 0)
         return response
 
-    def _representation(self, sha256: str | None) -> Representation:
+    def _representation(self, package: Package | Remote) -> Representation:
         """Of a package. One for which nobody states a digest may have another tomorrow."""
-        if sha256 is None:
-            return Representation(None, {"Cache-Control": "no-cache", CACHE_HEADER: "hit"})
-        return Representation(etag_of(sha256), self._immutable)
+        etag = None if package.sha256 is None else etag_of(package.sha256)
+        if package.is_stated:
+            return Representation(etag, self._immutable)
+        return Representation(etag, {"Cache-Control": "no-cache", CACHE_HEADER: "hit"})
 
     @property
     def _immutable(self) -> dict[str, str]:

@@ -234,6 +234,7 @@ class Download:
         grown = self._seen + len(chunk)
         if self.total is not None and grown > self.total:
             raise BadUpstreamBody(f"upstream sent more of {self.name} than its {self.total} bytes")
+        self._check_magic(chunk)
         if grown > self._room:
             await self._make_more_room(self._partial)
         was_full = self._partial.full
@@ -278,6 +279,7 @@ class Download:
         assert self._partial is not None
         if self.total is None:
             self.total = self._seen
+        self._check_magic(b"")
         self._check_digest(self._partial)
         self.digest = self._partial.digest()
         self._readers.wake()  # before the disk has synced: what readers wait for is the digest
@@ -290,6 +292,13 @@ class Download:
     def _commit(self, partial: Partial) -> None:
         partial.commit(self.digest)
         self.stored = True
+
+    def _check_magic(self, chunk: bytes) -> None:
+        if not self._expected.admits(chunk, self._seen):
+            raise BadUpstreamBody(
+                f"upstream sent something else for {self.name}: a file of that kind does not begin like this",
+                hint="it may be the page of a gateway or a login; nothing of it was kept",
+            )
 
     def _check_digest(self, partial: Partial) -> None:
         found = {"sha256": partial.digest()}

@@ -1,7 +1,8 @@
 """What the bytes of an artifact must be: the digests that its index promises.
 
 Pure: it names the digest to compute beside SHA-256, which is always computed, and says what is wrong. An index that
-promises nothing, or only digests that nobody can compute, gets what it asked for: the length is all that is checked.
+promises nothing, or only digests that nobody can compute, gets what it asked for: the length is all that is checked,
+and that files of the kind begin so, lest the page of some gateway be kept as one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ _KNOWN = ("sha512", "blake2b", "sha384", "sha3_256", "sha224", "blake2s", "sha1"
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Digests in lower-case hex by algorithm, as the index gave them (possibly none)."""
+    """Digests in lower-case hex by algorithm, as the index gave them (possibly none).
+
+    `magic` is what files of the kind begin with, for want of a digest to check.
+    """
 
     hashes: Mapping[str, str] = field(default_factory=dict)
+    magic: bytes = b""
 
     @property
     def sha256(self) -> str | None:
@@ -32,6 +37,13 @@ class Expected:
     def vouches(self) -> bool:
         """Whether any digest will tell right bytes from wrong ones."""
         return self.sha256 is not None or self.other is not None
+
+    def admits(self, chunk: bytes, position: int) -> bool:
+        """Whether a file without a digest may go on with `chunk` at `position`; b"" asks whether it may end there."""
+        if self.vouches:
+            return True
+        rest = self.magic[position:]
+        return chunk.startswith(rest[: len(chunk)] if chunk else rest)
 
     def mismatch(self, found: Mapping[str, str]) -> str | None:
         """What is wrong with bytes that have these digests, None if nothing is."""
