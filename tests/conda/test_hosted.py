@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
 from fixtures.disk import disk_that_takes, partials
 from fixtures.proxy import LocalProxy, running_proxy
@@ -86,6 +87,23 @@ async def test_a_change_is_seen_at_once_and_leaves_other_shards_alone(proxy: Loc
     after = (await visitor.index()).shards
     assert sorted(after) == ["alpha", "beta"]
     assert after["alpha"] == before["alpha"]
+
+
+async def test_a_shard_stays_for_a_week_after_its_last_index(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with (
+        running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON, clock=clock) as proxy,
+        visiting(proxy.channel("team")) as visitor,
+    ):
+        await upload(proxy, ALPHA.path, ALPHA.data)
+        path = f"noarch/shards/{(await visitor.index()).shards['alpha']}.msgpack.zst"
+        first = (await visitor.get(path)).body
+        for version, days in (("2.0", 3), ("3.0", 7), ("4.0", 2)):
+            clock.advance(days * 24 * 3600)
+            assert (await visitor.get(path)).body == first
+            package = make_conda("alpha", version)
+            await upload(proxy, package.path, package.data)
+        assert (await visitor.get(path)).status == 404
 
 
 async def test_many_uploads_at_once_are_all_in_the_index(proxy: LocalProxy, visitor: Visitor) -> None:
