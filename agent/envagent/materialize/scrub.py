@@ -8,10 +8,13 @@ that nobody has checked yet (`prove="later"`). Nothing here decides when to run.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envagent.errors import TreeDamaged
+from envagent.materialize.ready import read_ready
 from envagent.materialize.verify import Link, check_files
 from envagent.store.flock import held
 from envagent.store.references import References
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from envagent.store.manifest import Entry
     from envagent.store.node import NodeStore, Tree
+    from envagent.store.references import PrefixReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +48,35 @@ def scrub(store: NodeStore, keys: Container[str] | None = None) -> list[Poisoned
     if not wrong:
         return []
     references = list(References(store.root).prefixes())
+    found = [
+        Poisoned(tree.key, files, tuple(sorted(r.path for r in references if _shares(r, tree, files))))
+        for tree, files in wrong.items()
+    ]
     with held(store.root / "in-use"):
         for tree in wrong:
             if tree.path.is_dir():  # gc may have come first
                 store.discard(tree)
         store.journal.forget(tree.key for tree in wrong)
     store.sweep()
-    return [
-        Poisoned(tree.key, files, tuple(sorted(r.path for r in references if tree.key in r.keys)))
-        for tree, files in wrong.items()
-    ]
+    return found
+
+
+def _shares(reference: PrefixReference, tree: Tree, files: tuple[str, ...]) -> bool:
+    """Whether the prefix has one of these files of the tree itself, and not a copy: linked, mounted or run from."""
+    prefix = Path(reference.path)
+    ready = read_ready(prefix)
+    if ready is None or tree.key not in reference.keys:
+        return False
+    if ready.layered or all(part.key != tree.key for part in ready.parts + ready.bytecode):
+        return True
+    return any(_is_one(prefix / path, tree.files / path) for path in files)
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _wrong_files(tree: Tree) -> tuple[str, ...]:

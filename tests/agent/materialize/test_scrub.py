@@ -48,6 +48,16 @@ def test_an_edit_through_a_prefix_costs_the_tree_and_names_every_prefix(made, tm
     assert scrub(store) == []
 
 
+def test_a_prefix_with_copies_of_its_own_is_not_named(made, tmp_path):
+    store, plan = made
+    materialize(plan, store, tmp_path / "copied", link_mode="copy")
+    (tmp_path / "one" / _MODULE).chmod(0o644)
+    (tmp_path / "one" / _MODULE).write_bytes(b"VALUE = 2\n")
+    [poisoned] = scrub(store)
+    assert poisoned.prefixes == (str(tmp_path / "one"), str(tmp_path / "two"))
+    assert verify(tmp_path / "copied") == []
+
+
 @pytest.mark.parametrize(
     ("damage", "wrong"),
     [
