@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from envproxy.conda.worker import Workshop
+from envproxy.errors import StorageFull
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
 from fixtures.disk import disk_that_takes, partials
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from envproxy.conda.making import Job, Made
     from fixtures.conda_packages import Package
 
 SETTINGS = {
@@ -242,6 +245,22 @@ async def test_an_upload_that_the_disk_has_no_room_for_is_said_to_be_that(
     assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
+async def test_a_package_that_could_not_be_listed_is_listed_when_it_is_sent_again(
+    proxy: LocalProxy, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_self: Workshop, _job: Job) -> Made:
+        raise StorageFull("the disk had no room")
+
+    await upload(proxy, ALPHA.path, ALPHA.data)
+    beta = make_conda("beta")
+    with monkeypatch.context() as patched:
+        patched.setattr(Workshop, "do", full)
+        assert (await upload(proxy, beta.path, beta.data))[0] == 507
+    assert list((await visitor.index()).shards) == ["alpha"]
+    assert (await upload(proxy, beta.path, beta.data))[0] == 200
+    assert list((await visitor.index()).shards) == ["alpha", "beta"]
+
+
 async def test_uploading_takes_a_token_with_that_scope(proxy: LocalProxy, visitor: Visitor) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert (await send("PUT", f"{visitor.url}/{ALPHA.path}", ALPHA.data, headers))[0] == 401
@@ -269,6 +288,7 @@ def _zip(member: str) -> bytes:
         ("elsewhere/alpha-1.0-0.conda", ALPHA.data, "is not a subdir"),
         ("noarch/alpha-1.0-0.conda", make_conda("alpha", extra={"version": "1.1"}).data, "its version is '1.1'"),
         ("noarch/alpha-1.0-0.tar.bz2", make_conda("alpha", form=".tar.bz2").data[:-40], "not a package"),
+        ("noarch/alpha-1..0-0.conda", make_conda("alpha", "1..0").data, "a version that is none"),
     ],
 )
 async def test_a_package_that_is_not_what_its_name_says_is_refused(

@@ -99,7 +99,18 @@ def _record(index: bytes, name: Filename) -> dict[str, Any]:
         raise ClientError(f"{_INDEX} of {name.text} is not JSON: {error}") from error
     if _is_deeper(record, DEEPEST):
         raise ClientError(f"{_INDEX} of {name.text} is nested more than {DEEPEST} levels deep")
+    _check_version(name)
     return record
+
+
+def _check_version(name: Filename) -> None:
+    from rattler import Version  # noqa: PLC0415 (a large library, needed for uploads alone)
+    from rattler.exceptions import InvalidVersionError  # noqa: PLC0415
+
+    try:
+        Version(name.version)
+    except InvalidVersionError as error:
+        raise ClientError(f"{name.text} has a version that is none (CEP 33): {error}") from error
 
 
 def _is_deeper(value: object, levels: int) -> bool:

@@ -141,8 +141,7 @@ class CondaUploadRoutes:
             return await self._catalog.add_package(package)
 
         is_new = await self._artifacts.publish(partial, pin)
-        if is_new:
-            await channel.publish(package.subdir)
+        await channel.publish(package.subdir)  # old ones too: it may be what failed the last time
         return is_new
 
     def _admit(self, request: web.Request) -> str:
