@@ -71,8 +71,10 @@ class Arrival:
         return place
 
     def give_up(self) -> None:
-        """Let go; what is here stays for the next one who tries."""
+        """Let go; what came stays for the next one who tries, and where nothing did, nothing stays."""
         if self._fd >= 0:
+            if os.fstat(self._fd).st_size == 0:
+                self._path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
             self._lock.release()

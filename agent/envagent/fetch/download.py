@@ -38,6 +38,7 @@ PAUSES_S = (0.5, 2.0, 5.0)
 """After each round of all sources; a server that asks for more (Retry-After) gets up to the longest pause."""
 LONGEST_PAUSE_S = 30.0
 BATCH_BYTES = 1 << 20
+_LOCK_AGAIN = "the same command again gets the same answer; `envagent lock` finds files that are there"
 POLL_S = 0.05  # how often to look whether another process has brought what it is at
 
 
@@ -117,7 +118,7 @@ class Download:
                 self.patience.is_lost()
                 break
             await self.patience.sleep(max(self.patience.pauses_s[round_], min(asked_s, LONGEST_PAUSE_S)))
-        raise Unavailable(self._reasons.values(), hint=self._hint)
+        raise Unavailable(self._reasons.values(), hint=self._hint or (_LOCK_AGAIN if not places else ""))
 
     def _note(self, place: Place, error: NoSuchThing | UpstreamError) -> None:
         """Remember why a place failed. Raises Unavailable for a refusal by the proxy."""

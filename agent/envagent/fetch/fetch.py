@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Package
 
 _SILENT = Report()
-_ANEW = "what came is kept, so the same command again asks for the rest only; `envagent lock` finds other releases"
+_ANEW = "what came is kept, so the same command again asks for the rest only"
 
 
 def fetch_all(

@@ -178,8 +178,12 @@ async def test_bytes_other_than_the_lock_names_are_never_kept(
     upstream.fail(f"*/{ALPHA.filename}", WrongBytes())
     lock = write_lock(lock_document(upstream, ALPHA, BETA), tmp_path / "lock.json")
     said = await agent.run("materialize", lock, "--prefix", "env")
-    assert_refused(said, 1, "1 file could not be fetched:", ALPHA.filename)
+    assert_refused(
+        said, 1, "1 file could not be fetched:", ALPHA.filename, "hint: the same command again gets the same"
+    )
     assert not (tmp_path / "env").exists()
+    assert list((agent.data / "artifacts" / "arriving").iterdir()) == []
+    assert [path.name for path in (agent.data / "artifacts" / "files").glob("*/*")] == [BETA.sha256]
     upstream.clear_faults()
     assert (await agent.run("materialize", lock, "--prefix", "env")).code == 0
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from fixtures.faults import Fault
+
 ALPHA = make_wheel("alpha", "1.0", payload_size=3_000_000)
 FILE = f"/files/alpha/{ALPHA.filename}"
 
@@ -162,6 +164,29 @@ async def test_a_file_of_another_size_is_not_even_read(field: Field) -> None:
         await field.bring(*field.places, size=1000)
     assert field.counts() == (1, 1)
     assert field.told.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "lies"),
+    [(Status(404), {}), (WrongBytes(), {}), (None, {"size": 1000})],
+    ids=["no such file", "other bytes", "another size"],
+)
+async def test_what_no_place_will_ever_have_leaves_nothing_and_a_hint_to_lock_again(
+    field: Field, fault: Fault | None, lies: dict[str, int]
+) -> None:
+    if fault:
+        field.first.fail(FILE, fault)
+    with pytest.raises(Unavailable) as raised:
+        await field.bring(field.places[0], **lies)
+    assert "`envagent lock` finds files that are there" in raised.value.hint
+    assert list((field.artifacts.root / "arriving").iterdir()) == []
+
+
+async def test_a_place_that_fails_for_the_moment_brings_no_hint_to_lock_again(field: Field) -> None:
+    field.first.fail(FILE, Status(503))
+    with pytest.raises(Unavailable) as raised:
+        await field.bring(field.places[0])
+    assert "envagent lock" not in raised.value.hint
 
 
 async def test_a_file_without_end_is_cut_off(field: Field) -> None:
