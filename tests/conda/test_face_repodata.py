@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import json
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -392,6 +393,57 @@ async def test_files_beside_packages_are_passed_on_as_they_are_or_refused(
         assert (await visitor.get("noarch/run_exports.json")).status == 503
         upstream.put("noarch/run_exports.json", b'{"packages": {}}')
         assert (await visitor.get("noarch/run_exports.json")).status == 200
+
+
+def packed_as(path: str, body: bytes) -> bytes:
+    return {".zst": compressed, ".bz2": bz2.compress}.get(path[path.rindex(".") :], bytes)(body)
+
+
+def unpacked_as(path: str, body: bytes) -> bytes:
+    undo = {".zst": zstandard.decompress, ".bz2": bz2.decompress}
+    return undo.get(path[path.rindex(".") :], bytes)(body)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["current_repodata.json", "current_repodata.json.zst", "repodata_from_packages.json.bz2", "run_exports.json"],
+)
+async def test_a_file_that_is_passed_on_leads_no_client_away(
+    upstream: FakeChannel, tmp_path: Path, file: str
+) -> None:
+    rest = b'"packages": {"a-1-0.tar.bz2": {"url": "https://other.example.org/a"}},  "novelty":[1,\t2]'
+    info = b'"info":{"base_url":"https://cdn.example.org/x/", "subdir": "noarch"}'
+    path = f"noarch/{file}"
+    upstream.put(path, packed_as(file, b"{" + info + b", " + rest + b"}"))
+    clock = FakeClock()
+    async with (
+        running_proxy(tmp_path, settings=upstream.settings, clock=clock) as proxy,
+        visiting(proxy.channel()) as visitor,
+    ):
+        reply = await visitor.get(path)
+        document = json.loads(unpacked_as(file, reply.body))
+        assert document == {"info": {"subdir": "noarch"}, **json.loads(b"{" + rest + b"}")}
+        assert reply.headers["ETag"] == f'"{sha256(reply.body).hexdigest()}"'
+        clock.advance(3600)
+        again = await visitor.get(path, cache_control="no-cache")
+        assert (again.body, again.headers["X-Envmesh-Cache"]) == (reply.body, "revalidated")
+    assert [bool(seen.headers.get("If-None-Match")) for seen in upstream.requests if file in seen.path] == [
+        False,
+        True,
+    ]
+    await upstream.stop()
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get(path)).body == reply.body
+
+
+@pytest.mark.parametrize(("at", "status"), [("here", 200), ("absolute", 404)])
+async def test_bzip2_is_passed_on_only_where_it_leads_no_client_away(
+    upstream: FakeChannel, tmp_path: Path, at: str, status: int
+) -> None:
+    upstream.style = Style(forms=("json", "bz2"), packages_at=at)
+    async with running_proxy(tmp_path, settings=upstream.settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get("noarch/repodata.json.bz2")).status == status
+        assert (await visitor.get("noarch/link-01-1.0-0.conda")).status == 200
 
 
 async def test_a_label_is_a_channel_below_its_channel(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from envproxy.app import build
 from envproxy.config import load
@@ -71,6 +73,39 @@ async def test_a_token_for_upstream_goes_into_every_path_there_and_nowhere_else(
         assert [reply.status for reply in replies] == [200, 200, 200, 200, 404]
         assert not [reply for reply in replies if b"upstream-token-2" in reply.body + repr(reply.headers).encode()]
     assert {seen.path.split("/")[2] for seen in upstream.requests} == {"upstream-token-2"}
+
+
+@pytest.mark.parametrize("forms", [("json",), ("zst", "bz2"), ("shards",), ("json", "zst", "shards")], ids=repr)
+async def test_a_token_that_upstream_repeats_is_in_nothing_that_clients_get(
+    upstream: FakeChannel, tmp_path: Path, forms: tuple[str, ...]
+) -> None:
+    own = upstream.tokened_url("upstream-token-2")
+    upstream.style = Style(forms=forms, info={"base_url": f"{own}/noarch/", "home": own})
+    upstream.add(ALPHA.lying(url=f"{own}/{ALPHA.path}"))
+    upstream.require_token("upstream-token-2")
+    passed = ["noarch/current_repodata.json", "noarch/run_exports.json", "rss.xml", f"{ALPHA.path}.sigs"]
+    there = rb"http:\/\/host\/t\/upstream-token-2\/x"
+    for path in passed:
+        upstream.put(path, b'{"info": {"home": "%s"}, "there": "%s"}' % (own.encode(), there))
+    settings = {**upstream.settings, "conda.channels.demo.token": "env:UPSTREAM"}
+    async with (
+        running_proxy(tmp_path, settings=settings, environ=ENVIRON) as proxy,
+        visiting(proxy.channel()) as visitor,
+    ):
+        flat = json.loads((await visitor.get("noarch/repodata.json")).body)
+        packed = await visitor.get("noarch/repodata.json.zst")
+        shard = (await visitor.shard("alpha"))["packages.conda"][ALPHA.filename]
+        for record in (flat["packages.conda"][ALPHA.filename], shard):
+            assert record["url"] == f"{upstream.url}/{ALPHA.path}"
+        assert flat["info"]["home"] == (await visitor.index()).info["home"] == upstream.url
+        assert b"upstream-token-2" not in zstandard.ZstdDecompressor().decompressobj().decompress(packed.body)
+        for path in passed:
+            assert json.loads((await visitor.get(path)).body) == {
+                "info": {"home": upstream.url},
+                "there": "http://host/x",
+            }
+        assert (await visitor.get("noarch/repodata.json.bz2")).status == 404
+        assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
 async def test_a_token_stays_away_from_other_hosts(upstream: FakeChannel, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from envproxy.conda import packs, shards
-from envproxy.conda.making import Check, Convert, FlatForm, Flatten, Made, Make, do
+from envproxy.conda.making import Convert, Fit, FlatForm, Flatten, Made, Make, do
 from envproxy.conda.worker import Order, Workshop, attempt
 from envproxy.engine.store import BlobStore
 from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
@@ -218,10 +218,10 @@ def test_a_disk_without_room_to_decompress_is_said_to_be_full(store: BlobStore) 
 
 def test_a_file_is_what_its_name_promises_or_refused(store: BlobStore) -> None:
     good, bad = store.put_bytes(b'{"packages": {}}'), store.put_bytes(b"<html></html>")
-    do(Check(good, "run_exports.json"), store, limit=LIMIT)
+    do(Fit(good, "run_exports.json"), store, limit=LIMIT)
     for filename in ("run_exports.json", "run_exports.json.zst", "run_exports.json.bz2"):
         with pytest.raises(BadUpstreamBody):
-            do(Check(bad, filename), store, limit=LIMIT)
+            do(Fit(bad, filename), store, limit=LIMIT)
 
 
 async def test_a_large_job_runs_in_a_process_and_comes_out_the_same(store: BlobStore) -> None:

@@ -89,7 +89,8 @@ def _mirrored(
     )  # fmt: skip
     reporter = engine.reporter
     policy = ChannelPolicy(config.policy, where=f"conda.channels.{name}.policy")
-    rules = Rules(config.shards, None if policy.is_open else config.policy)
+    token = config.token.reveal() if config.token else None
+    rules = Rules(config.shards, None if policy.is_open else config.policy, token)
     file_rules = FileRules(
         fresh_for_s=config.fresh_for_s,
         limit_bytes=lambda path: INDEX_LIMIT_BYTES if path.endswith(SHARD_INDEX) else limit_bytes,
@@ -111,6 +112,6 @@ def _mirrored(
     )  # fmt: skip
     return MirroredChannel(
         name, subdirs, packages, files, workshop, artifacts,
-        serves_shards=config.shards != "never", filtered=not policy.is_open,
+        serves_shards=config.shards != "never", filtered=not policy.is_open, token=token,
         flights=lambda kind: Flights(engine.tasks, reporter, name=kind), reporter=reporter, clock=clock,
     )  # fmt: skip

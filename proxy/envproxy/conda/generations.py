@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,15 +40,19 @@ _CONTENTS = 12  # generations whose names are in memory, up to 10 MB each
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the shards of a channel come about: whose they are (auto, always, never), and what is taken out of them."""
+    """How the shards of a channel come about: whose they are (auto, always, never), and what is taken out of them.
+
+    That is what the policy hides, and the channel's token, which upstream may repeat.
+    """
 
     shards: str
     policy: ChannelPolicyConfig | None
+    token: str | None = field(default=None, repr=False)
 
     @property
     def relays(self) -> bool:
         """Whether upstream's own shards may be passed on."""
-        return self.shards == "auto" and self.policy is None
+        return self.shards == "auto" and self.policy is None and self.token is None
 
     @property
     def fingerprint(self) -> str:
@@ -142,7 +146,8 @@ class Generations:
         form: FlatForm = "zst" if path.endswith(".zst") else "bz2" if path.endswith(".bz2") else "json"
         previous = before.manifest if before is not None else None
         source, base = (found.sha256, "") if flatten is None else await flatten()
-        job = Make(source, form, subdir_of(place), self._clock(), previous or None, self._rules.policy, pack)
+        policy, token = self._rules.policy, self._rules.token
+        job = Make(source, form, subdir_of(place), self._clock(), previous or None, policy, pack, token)
         with _evictions(place):
             made = await self._workshop.do(job)
         await self._count(made.sizes)
@@ -179,7 +184,8 @@ class Generations:
         with _evictions(main.place):
             index = await asyncio.to_thread(lambda: read_index(self._artifacts.path(main.index).read_bytes()))
             info = {key: value for key, value in index.info.items() if key not in ("base_url", "shards_base_url")}
-            made = await self._workshop.do(Flatten([digest.hex() for digest in shards], as_json(info)))
+            job = Flatten([digest.hex() for digest in shards], as_json(info), self._rules.token)
+            made = await self._workshop.do(job)
         await self._count(made.sizes)
         return made.flat
 

@@ -7,9 +7,10 @@ without being packed again. Bad input raises BadUpstreamBody, a full disk Storag
 
 from __future__ import annotations
 
+import bz2
 import mmap
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -24,20 +25,25 @@ from envproxy.errors import BadUpstreamBody, Oversized, StorageFull
 from envproxy.tables import ChannelPolicyConfig
 
 from . import packs
+from .beside import fitting
 from .compression import expanded
+from .echo import echoes, silenced, without_token
 from .packs import Manifest, Slice
 from .policy import ChannelPolicy
 from .repodata import SECTIONS, Buffer, Repodata, base_url, read, without_base_url, write
-from .shards import LEVEL, as_json, shard_document, verify, write_index, write_shard
+from .shards import LEVEL, as_json, compress, shard_document, verify, write_index, write_shard
 
 FlatForm = Literal["json", "zst", "bz2"]
+_FORMS: Mapping[str, FlatForm] = {".zst": "zst", ".bz2": "bz2"}
+_WRITERS: Mapping[FlatForm, Callable[[bytes], bytes]] = {"json": bytes, "zst": compress, "bz2": bz2.compress}
 _READ_BYTES = 256 * 1024
 
 
 class Make(msgspec.Struct, frozen=True, tag=True):
     """Make a generation of the flat file `source` (a digest); `previous` is the manifest of the last one, if any.
 
-    `now` is in seconds since the epoch; `policy` takes records out; without `pack` there is a flat form only.
+    `now` is in seconds since the epoch; `policy` takes records out; `token` is taken out of paths that
+    upstream states; without `pack` there is a flat form only.
     """
 
     source: str
@@ -47,6 +53,7 @@ class Make(msgspec.Struct, frozen=True, tag=True):
     previous: str | None = None
     policy: ChannelPolicyConfig | None = None
     pack: bool = True
+    token: str | None = None
 
 
 class Convert(msgspec.Struct, frozen=True, tag=True):
@@ -57,20 +64,28 @@ class Convert(msgspec.Struct, frozen=True, tag=True):
 
 
 class Flatten(msgspec.Struct, frozen=True, tag=True):
-    """Write flat repodata (zstd) out of shards, which are blobs; `info` is that of their index, as JSON."""
+    """Write flat repodata (zstd) out of shards, which are blobs; `info` is that of their index, as JSON.
+
+    `token` is as for `Make`.
+    """
 
     shards: list[str]
     info: bytes
+    token: str | None = None
 
 
-class Check(msgspec.Struct, frozen=True, tag=True):
-    """See whether a blob is what its name promises."""
+class Fit(msgspec.Struct, frozen=True, tag=True):
+    """See whether a blob is what its name promises, and write it as it fits our own server, if it does not yet.
+
+    `token` is as for `Make`.
+    """
 
     source: str
     filename: str
+    token: str | None = None
 
 
-Job = Make | Convert | Flatten | Check
+Job = Make | Convert | Flatten | Fit
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -110,26 +125,29 @@ def _done(job: Job, store: BlobStore, limit: int) -> Made:
             return _convert(job, store, limit)
         case Flatten():
             return _flatten(job, store)
-        case Check():
-            return _check(job, store, limit)
+        case Fit():
+            return _fit(job, store, limit)
 
 
 def _make(job: Make, store: BlobStore, limit: int) -> Made:
     sizes: dict[str, int] = {}
     with _plain(store.path(job.source), job.form, store.root, "the repodata", limit) as buffer:
         repodata = read(buffer, pause=_forgetter(buffer))
+        base = base_url(repodata.info)
+        if echo := echoes(buffer, job.token):
+            repodata = silenced(repodata, job.token)
         flips_at = ChannelPolicy(job.policy).narrow(repodata, job.now) if job.policy else None
         flat, form = job.source, job.form
-        if base_url(repodata.info) or job.policy or form == "bz2":
+        if base or echo or job.policy or form == "bz2":
             pieces = write(buffer, repodata, without_base_url(repodata.info))
-            flat, form = _put(store, _compressed(pieces), sizes), "zst"
+            flat, form = _put(store, _compressed(without_token(piece, job.token) for piece in pieces), sizes), "zst"
         if not job.pack:
-            return Made(sizes, flat, form, base_url=base_url(repodata.info), flips_at=flips_at)
+            return Made(sizes, flat, form, base_url=base, flips_at=flips_at)
         previous = _previous(store, job.previous)
         manifest, packed = _packed(job, repodata, previous, store, sizes)
     index = _put(store, [write_index(manifest.info, manifest.shards)], sizes)
     written = _put(store, [packs.dump(manifest)], sizes)
-    return Made(sizes, flat, form, index, written, base_url(repodata.info), packed, flips_at)
+    return Made(sizes, flat, form, index, written, base, packed, flips_at)
 
 
 def _packed(
@@ -182,7 +200,8 @@ def _convert(job: Convert, store: BlobStore, limit: int) -> Made:
 
 def _flatten(job: Flatten, store: BlobStore) -> Made:
     sizes: dict[str, int] = {}
-    return Made(sizes, flat=_put(store, _compressed(_joined(job, store)), sizes))
+    pieces = (without_token(piece, job.token) for piece in _joined(job, store))
+    return Made(sizes, flat=_put(store, _compressed(pieces), sizes))
 
 
 def _joined(job: Flatten, store: BlobStore) -> Iterator[bytes]:
@@ -219,23 +238,14 @@ def _document(shard: str, store: BlobStore) -> dict[str, Any]:
     return shard_document(blob)
 
 
-def _check(job: Check, store: BlobStore, limit: int) -> Made:
-    form = {".zst": "zst", ".bz2": "bz2"}.get(Path(job.filename).suffix, "json")
+def _fit(job: Fit, store: BlobStore, limit: int) -> Made:
+    form = _FORMS.get(Path(job.filename).suffix, "json")
     with _plain(store.path(job.source), form, store.root, job.filename, limit) as buffer:
-        content = _content(job.filename)
-        try:
-            if content is not None:
-                msgspec.json.decode(buffer, type=content)
-        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-            raise BadUpstreamBody(f"{job.filename} is not JSON as it should be: {error}") from error
-    return Made()
-
-
-def _content(filename: str) -> object:
-    """What JSON a file must hold: an object, anything for signatures; None if it is something else."""
-    if ".json" in filename:
-        return dict[str, msgspec.Raw]
-    return msgspec.Raw if ".sigs" in filename else None
+        changed = fitting(job.filename, buffer, job.token)
+    if changed is None:
+        return Made(flat=job.source, flat_form=form)
+    sizes: dict[str, int] = {}
+    return Made(sizes, _put(store, [_WRITERS[form](changed)], sizes), form)
 
 
 @contextmanager

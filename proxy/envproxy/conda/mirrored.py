@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
-from envproxy.engine.files import Shelved, UpstreamFiles
+from envproxy.engine.files import Blob, Shelved, UpstreamFiles
 from envproxy.engine.flights import Flights
 from envproxy.engine.known import CacheResult, Freshness
 from envproxy.engine.report import Reporter
@@ -14,16 +14,20 @@ from envproxy.errors import NoSuchThing
 
 from .channel import NOARCH, Filename, subdir_of
 from .face import Listing
-from .making import Check, FlatForm
+from .making import Fit, FlatForm
 from .packages import Package, Packages, Remote
 from .subdirs import Piece, Snapshot, Subdirs
 from .worker import Workshop
 
-_FILTERED = ("current_repodata.json", "repodata_from_packages.json", "repodata.json.bz2")
+_BZ2 = "repodata.json.bz2"
+_FILTERED = ("current_repodata.json", "repodata_from_packages.json", _BZ2)
 
 
 class MirroredChannel:
-    """See `face.Channel`. `filtered`: a policy hides packages, so files that would list them are not passed on."""
+    """See `face.Channel`. `filtered`: a policy hides packages, so files that would list them are not passed on.
+
+    `token` is that of the channel, which is taken out of files that have it.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class MirroredChannel:
         *,
         serves_shards: bool,
         filtered: bool,
+        token: str | None,
         flights: Callable[[str], Flights[str, Shelved]],
         reporter: Reporter,
         clock: Callable[[], float],
@@ -48,6 +53,7 @@ class MirroredChannel:
         self._artifacts = artifacts
         self._serves_shards = serves_shards
         self._filtered = filtered
+        self._token = token
         self._passed = Freshness(name, flights("file"), files.last, self._refresh, reporter=reporter, clock=clock)
 
     async def index(self, place: str, *, ask: bool) -> Listing:
@@ -82,6 +88,10 @@ class MirroredChannel:
         """See `face.Channel`."""
         if self._filtered and path.rpartition("/")[2].startswith(_FILTERED):
             raise NoSuchThing(f"channel {self.name} has a policy here, so {path} is not passed on")
+        if path.endswith(f"/{_BZ2}") and not await self._fits(path.removesuffix(f"/{_BZ2}")):
+            raise NoSuchThing(
+                f"the repodata of {self.name} does not fit this server as it is", hint="ask for its .zst"
+            )
         found, result = await self._passed.get(path, ask=ask)
         if found.is_known and await self._artifacts.size(found.sha256) is None:
             found = await self._passed.renew(path)
@@ -105,10 +115,19 @@ class MirroredChannel:
         self._packages.forget()
 
     async def _refresh(self, path: str, _last: Shelved | None) -> Shelved:
-        async with self._files.asking(path) as found:
-            if found.is_new:
-                await self._workshop.do(Check(found.sha256, path.rpartition("/")[2]))
-        return found
+        async with self._files.asking(path, rewrite=lambda sha256: self._fitting(path, sha256)) as found:
+            return found
+
+    async def _fitting(self, path: str, sha256: str) -> Blob | None:
+        made = await self._workshop.do(Fit(sha256, path.rpartition("/")[2], self._token))
+        return Blob(made.flat, made.sizes[made.flat]) if made.sizes else None
+
+    async def _fits(self, place: str) -> bool:
+        """Whether upstream's flat repodata may be passed on: generations are made of it, so it is not rewritten."""
+        if self._token is not None:
+            return False
+        snapshot, _ = await self._subdirs.flat(place)
+        return snapshot.generation is None or not snapshot.generation.base_url
 
     def _listing(self, sha256: str, snapshot: Snapshot, result: CacheResult) -> Listing:
         self._artifacts.used(sha256)

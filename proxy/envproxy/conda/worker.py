@@ -20,7 +20,7 @@ import zstandard
 from envproxy.engine.store import BlobStore
 from envproxy.errors import BadUpstreamBody, Oversized, StorageFull, UpstreamError
 
-from .making import Check, Convert, Flatten, Job, Made, Make, do
+from .making import Convert, Fit, Flatten, Job, Made, Make, do
 
 SMALL_BYTES = 1_000_000  # of JSON: some 20 ms of work
 SLACK_BYTES = 1024**3  # of address space, for a worker that has nothing to do yet, and for what is compressed
@@ -79,7 +79,7 @@ class Workshop:
         return _plain_size(path, job) <= self._small_bytes
 
 
-def _plain_size(path: Path, job: Make | Convert | Check) -> float:
+def _plain_size(path: Path, job: Make | Convert | Fit) -> float:
     """Bytes of JSON in a file as well as they can be told, infinite if they cannot."""
     with path.open("rb") as file:
         head = file.read(18)  # the longest header of a zstd frame

@@ -8,10 +8,10 @@ are go through `get`. Times are seconds since the epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envproxy.errors import EnvproxyError, Oversized, StorageFull, UpstreamError
 
@@ -66,6 +66,13 @@ class Shelved:
         return self.file.fresh_until
 
 
+class Blob(NamedTuple):
+    """A blob of the store, `size` in bytes."""
+
+    sha256: str
+    size: int
+
+
 class UpstreamFiles:
     """See the module. `place` is what the catalog calls the channel or collection."""
 
@@ -94,22 +101,31 @@ class UpstreamFiles:
         return None if file is None else Shelved(file)
 
     @asynccontextmanager
-    async def asking(self, path: str) -> AsyncIterator[Shelved]:
-        """Ask upstream for a path. What the body raises undoes it. Raises UpstreamError, StorageFull."""
+    async def asking(
+        self, path: str, *, rewrite: Callable[[str], Awaitable[Blob | None]] | None = None
+    ) -> AsyncIterator[Shelved]:
+        """Ask upstream for a path. What the body raises undoes it. Raises UpstreamError, StorageFull.
+
+        `rewrite` is given the digest of bytes that are new, and gives what is to be known instead, if anything is.
+        """
         last = await self._catalog.load_channel_file(self._place, path)
         if last is not None and last.sha256 and await self._artifacts.size(last.sha256) is None:
             last = replace(last, etag=None, last_modified=None)  # evicted: unchanged would not help us
         found, size = await self._ask(path, last)
         try:
-            yield found
+            written = await rewrite(found.sha256) if rewrite is not None and found.is_new else None
+            known = found if written is None else replace(found, file=replace(found.file, sha256=written.sha256))
+            yield known
         except EnvproxyError:
             if size is not None:
                 await asyncio.to_thread(self._store.delete, found.sha256)
             raise
         if size is not None:
             await self._catalog.add_blob(found.sha256, size, "listing", found.checked_at)
-        if found.file.state != "absent" or self._rules.is_asked_for(path):
-            await self._catalog.save_channel_file(found.file)
+        if written is not None:
+            await self._catalog.add_blob(*written, "listing", found.checked_at)
+        if known.file.state != "absent" or self._rules.is_asked_for(path):
+            await self._catalog.save_channel_file(known.file)
 
     async def _ask(self, path: str, last: ChannelFile | None) -> tuple[Shelved, int | None]:
         """What upstream says, and the size of the blob that came of it, if the store did not have it before."""
