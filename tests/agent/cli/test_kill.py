@@ -1,11 +1,12 @@
 """kill -9 during `envagent materialize`, at each of its stages: the next run just works and leaves nothing over.
 
-The moment is not left to chance: the command is killed when it has said that it is at a stage, or while it waits
-for an upstream that has stopped in the middle of a file.
+The moment is not left to chance: the command is killed as it says that it is at a stage, or while it waits for an
+upstream that has stopped in the middle of a file.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,21 @@ from fixtures.patience import until
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 
+KILLED_AS_IT_SAYS = """
+import os, signal, sys
+from envagent.cli import main
+
+class Fatal:
+    def write(self, text):
+        if text.startswith(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __getattr__(self, name):
+        return getattr(sys.__stderr__, name)
+
+sys.stderr = Fatal()
+main(sys.argv[sys.argv.index("envagent") + 1 :])
+"""
 DISTS = [make_wheel(name, "1.0", payload_size=200_000) for name in ("alpha", "beta", "gamma")]
 
 
@@ -33,14 +49,11 @@ async def assert_next_run_works(agent: Agent, lock: Path) -> None:
     assert list((agent.data / "artifacts" / "arriving").iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", [b"fetching", b"unpacked", b"compiled"])
-async def test_after_a_kill_the_next_run_just_works(agent: Agent, lock: Path, stage: bytes) -> None:
-    process = await agent.start("materialize", lock, "--prefix", "envs/env")
-    assert process.stderr
-    async for line in process.stderr:
-        if line.startswith(stage):
-            process.kill()
-    await process.wait()
+@pytest.mark.parametrize("stage", ["fetching", "unpacked", "compiled"])
+async def test_after_a_kill_the_next_run_just_works(agent: Agent, lock: Path, stage: str) -> None:
+    before = [sys.executable, "-c", KILLED_AS_IT_SAYS, stage]
+    said = await agent.run("materialize", lock, "--prefix", "envs/env", before=before)
+    assert said.code == -9
     await assert_next_run_works(agent, lock)
 
 
@@ -52,6 +65,7 @@ async def test_after_a_kill_in_the_middle_of_a_download_the_next_run_just_works(
     await until(lambda: len(upstream.requests) == len(DISTS))
     process.kill()
     await process.communicate()
+    assert process.returncode == -9
     await assert_next_run_works(agent, lock)
 
 
@@ -63,4 +77,5 @@ async def test_what_has_arrived_is_unpacked_while_the_rest_is_still_on_its_way(
     await until(lambda: len(list(agent.data.glob("store/trees/*/*"))) == len(DISTS) - 1)
     process.kill()
     await process.communicate()
+    assert process.returncode == -9
     await assert_next_run_works(agent, lock)
