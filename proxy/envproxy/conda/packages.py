@@ -10,12 +10,10 @@ one that no index ever stated a digest for keeps the digest of its first downloa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from envproxy.engine.answers import Body
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.catalog import Artifact, Catalog
 from envproxy.engine.download import Download
@@ -211,9 +209,7 @@ class Packages:
         if wanted.sha256 is not None:
             own, expected = f"{own}#{wanted.sha256}", Expected({"sha256": wanted.sha256})
         base = await self._base_url(wanted.place, wanted.sha256)
-
-        def open_body(offset: int, validator: str | None) -> AbstractAsyncContextManager[Body]:
-            return self._mirrors.open(wanted.place, base, name.text, wanted.size, offset, validator)
+        upstream = self._mirrors.file(wanted.place, base, name.text, wanted.size)
 
         async def stored(sha256: str, size: int) -> None:
             await self._keep(wanted, sha256, size)
@@ -221,7 +217,9 @@ class Packages:
         download = self._artifacts.join(own) if wanted.is_stated else None  # of who came before, without the index
         if download is None:
             key = wanted.sha256 if wanted.sha256 and wanted.is_stated else own
-            download = self._artifacts.download(key, name.text, open_body, expected, owner=own, stored=stored)
+            download = self._artifacts.download(
+                key, name.text, upstream.open, expected, owner=own, stored=stored, elsewhere=upstream.disown
+            )
         return Package(wanted.sha256, download, is_stated=wanted.sha256 is not None)
 
     async def _base_url(self, place: str, wanted: str | None) -> str:

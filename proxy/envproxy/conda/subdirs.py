@@ -248,12 +248,12 @@ class Subdirs:
     def _fetch(self, generation: Generation, digest: bytes, *, is_named: bool) -> Download:
         """Upstream's own shard; one that its index names and that it does not have is a failure, not an absence."""
         place, filename = generation.place, digest.hex() + SHARD_SUFFIX
+        upstream = self._mirrors.file(place, generation.shards_url, filename, None)
 
         @asynccontextmanager
         async def open_body(offset: int, validator: str | None) -> AsyncIterator[Body]:
-            shard = self._mirrors.open(place, generation.shards_url, filename, None, offset, validator)
             try:
-                async with shard as body:
+                async with upstream.open(offset, validator) as body:
                     yield body
             except NoSuchThing as error:
                 if not is_named:
@@ -265,7 +265,7 @@ class Subdirs:
 
         return self._artifacts.download(
             digest.hex(), filename, open_body, Expected({"sha256": digest.hex()}),
-            kind="metadata", owner=self._channel, stored=_no_more,
+            kind="metadata", owner=self._channel, stored=_no_more, elsewhere=upstream.disown,
         )  # fmt: skip
 
     async def _bytes(self, found: Piece | Download) -> bytes:

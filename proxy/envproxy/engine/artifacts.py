@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from envproxy.errors import EnvproxyError, StorageFull
 
-from .download import Download, Opener
+from .download import Download, Elsewhere, Opener
 from .flights import Tasks, uninterrupted
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Artifacts:
         kind: Kind = "artifact",
         owner: str,
         stored: Stored,
+        elsewhere: Elsewhere | None = None,
     ) -> Download:
         """The one download of `key`, started now unless one is in the air that still has its first byte.
 
@@ -127,8 +128,9 @@ class Artifacts:
         download = self.join(key)
         if download is None:
             download = Download(
-                name, open_body, self._store.create_partial, self._reserve, expected, reporter=self._reporter
-            )
+                name, open_body, self._store.create_partial, self._reserve, expected,
+                elsewhere=elsewhere, reporter=self._reporter,
+            )  # fmt: skip
             self._start(key, download, kind)
         self._owners[download].setdefault(owner, stored)
         return download

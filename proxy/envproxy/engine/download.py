@@ -3,8 +3,8 @@
 The download belongs to nobody: readers join at any byte, tail the temp file, and may leave without harm. Bytes
 are hashed as they come. **No reader gets the last `HOLD_BYTES` of what it asked for before the digest matched**, so
 a client never holds a complete body that was not verified: on a mismatch its connection is reset and nothing is
-kept. A body that upstream cuts is resumed by Range behind the readers' backs, if a digest or a validator tells that
-the parts belong together.
+kept. While nobody was told anything yet, another place may be asked for the right bytes instead. A body that upstream
+cuts is resumed by Range behind the readers' backs, if a digest or a validator tells that the parts belong together.
 
 When the disk is full the download goes on as a *relay*: only the last `TAIL_BYTES` stay in memory, upstream is read
 no faster than the slowest reader, newcomers that ask for bytes already gone are turned away, nothing is stored.
@@ -13,7 +13,6 @@ no faster than the slowest reader, newcomers that ask for bytes already gone are
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -45,6 +44,10 @@ Opener = Callable[[int, str | None], AbstractAsyncContextManager["Body"]]
 """Opens upstream's body from a byte on, given the validator of the first answer (for If-Range)."""
 
 
+Elsewhere = Callable[[], bool]
+"""Is told that what upstream sent is wrong; whether opening it again may lead to another place, that has it right."""
+
+
 class Download:
     """See the module. `run()` is the flight's work; `chunks()` serves one reader; `close()` when none may come."""
 
@@ -56,6 +59,7 @@ class Download:
         reserve: Callable[[int], Awaitable[bool]],
         expected: Expected,
         *,
+        elsewhere: Elsewhere | None = None,
         reporter: Reporter,
     ) -> None:
         self.name = name
@@ -67,7 +71,9 @@ class Download:
         self._reserve = reserve
         self._partial: Partial | None = None
         self._expected = expected
-        self._other = hashlib.new(expected.other, usedforsecurity=False) if expected.other else None
+        self._elsewhere = elsewhere
+        self._is_watched = False  # by somebody who gets bytes before they are verified
+        self._other = expected.hasher()
         self._reporter = reporter
         self._validator: str | None = None
         self._room = 0  # bytes that the store was asked to make room for
@@ -98,7 +104,7 @@ class Download:
         Who wants the bytes asks for `chunks` without another await: a download that everybody left may give up.
         """
         with self._attached(_NOWHERE, None):
-            while self._partial is None and not self._finished:
+            while not self._finished and self.digest is None and (self._partial is None or self._may_move):
                 await self._readers.news()
         self._raise_error()
         return self.total
@@ -127,6 +133,7 @@ class Download:
 
     async def unverified(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Bytes [start, stop) as they come, right or not, for who can tell otherwise. Raises as `run`."""
+        self._is_watched = True
         with self._attached(start, stop) as reader:
             while stop is None or reader.position < stop:
                 self._raise_error()
@@ -151,8 +158,7 @@ class Download:
     async def run(self) -> None:
         """Fetch, verify, store. Raises `EnvproxyError`; readers get the same error."""
         try:
-            await self._fetch()
-            await self._verify()
+            await self._fetch_right()
         except BaseException as error:
             self._error = self._told(error)
             raise
@@ -168,6 +174,31 @@ class Download:
         if self._partial is not None and not self._readers:
             # In a thread: the last close of an unlinked file frees its blocks.
             _ = asyncio.get_running_loop().run_in_executor(None, self._partial.close)
+
+    async def _fetch_right(self) -> None:
+        while True:
+            try:
+                await self._fetch()
+                await self._verify()
+                return
+            except BadUpstreamBody:
+                is_elsewhere = self._elsewhere is not None and self._elsewhere()
+                if not (is_elsewhere and self._may_move):
+                    raise
+            await self._start_over()
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether the bytes of another place can replace these: all of them are held back until they are verified."""
+        end = self._seen if self.total is None else self.total
+        return self._elsewhere is not None and end <= HOLD_BYTES and not self._is_watched
+
+    async def _start_over(self) -> None:
+        partial, self._partial = self._partial, None
+        self._tail, self._room, self._validator, self.total = Tail(), 0, None, None
+        self._other = self._expected.hasher()
+        if partial is not None:
+            await uninterrupted(asyncio.to_thread(partial.close))
 
     async def _fetch(self) -> None:
         idle = 0

@@ -7,6 +7,7 @@ and that files of the kind begin so, lest the page of some gateway be kept as on
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,6 +38,10 @@ class Expected:
     def vouches(self) -> bool:
         """Whether any digest will tell right bytes from wrong ones."""
         return self.sha256 is not None or self.other is not None
+
+    def hasher(self) -> hashlib._Hash | None:
+        """What computes `other`."""
+        return hashlib.new(self.other, usedforsecurity=False) if self.other else None
 
     def admits(self, chunk: bytes, position: int) -> bool:
         """Whether a file without a digest may go on with `chunk` at `position`; b"" asks whether it may end there."""

@@ -1,8 +1,9 @@
 """The servers behind one channel or collection: the same content under several URLs, asked in order, with failover.
 
 The first server that has something wins. Only when every server was asked and none failed is a thing absent: a
-failure is never an absence, and one lagging mirror is none either. Validators belong to the server that gave them. A
-token becomes part of every path on its own origin (`/t/<token>/`), as Conda clients do it. Caches nothing.
+failure is never an absence, and one lagging mirror is none either. Who gave a file that turned out wrong is asked for
+it after all others from then on. Validators belong to the server that gave them. A token becomes part of every path
+on its own origin (`/t/<token>/`), as Conda clients do it. Caches nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from envproxy.errors import BadUpstreamBody, NoSuchThing, UpstreamError
 
 from .answers import Absent, Body, Incoming, NotModified
 from .channels import ChannelFile
+from .remembered import Remembered
+
+_DISOWNED = 1000  # files of which it is known who has them wrong
 
 
 class Server(Protocol):
@@ -77,6 +81,24 @@ class Mirrors:
 
     def __init__(self, mirrors: Sequence[Mirror]) -> None:
         self._mirrors = tuple(mirrors)
+        self._disowned = Remembered[str, frozenset[str]](_DISOWNED)
+
+    def disowned(self, path: str) -> frozenset[str]:
+        """The servers that gave a wrong file for a path; none once every server did, for then all are tried again."""
+        return self._disowned.recall(path) or frozenset()
+
+    def disown(self, path: str, server: str) -> bool:
+        """What `server` gave for a path is wrong. Whether it was asked before a server that may do better."""
+        wrong = self.disowned(path)
+        if server in wrong:
+            return False  # it came last: no other has the file
+        is_last = len(wrong) + 1 == len(self._mirrors)
+        self._disowned.keep(path, frozenset() if is_last else wrong | {server})
+        return not is_last
+
+    def file(self, place: str, base: str, filename: str, size: int | None) -> MirroredFile:
+        """A file for a download; the rest is as for `open`."""
+        return MirroredFile(self, place, base, filename, size)
 
     @asynccontextmanager
     async def changed(
@@ -88,7 +110,7 @@ class Mirrors:
         """
         failure: UpstreamError | None = None
         answered = False
-        for mirror in self._mirrors:
+        for mirror in self._in_turn(path):
             mine = last if last is not None and last.server == mirror.server.name else None
             async with AsyncExitStack() as stack:
                 asking = mirror.server.stream_changed(
@@ -102,7 +124,11 @@ class Mirrors:
                     failure = failure or error
                     continue
                 if not isinstance(answer, Absent):
-                    yield mirror.server.name, answer
+                    try:
+                        yield mirror.server.name, answer
+                    except BadUpstreamBody:
+                        self.disown(path, mirror.server.name)
+                        raise
                     return
                 answered = True
         if failure is not None and answered:  # an upstream that is there: another form may be on it
@@ -114,13 +140,13 @@ class Mirrors:
     @asynccontextmanager
     async def open(
         self, place: str, base: str, filename: str, size: int | None, offset: int, validator: str | None
-    ) -> AsyncIterator[Body]:
-        """A file from byte `offset` on; `size` is what it must have, if that is known.
+    ) -> AsyncIterator[tuple[str, Body]]:
+        """A file from byte `offset` on, and the server that has it; `size` is what it must have, if that is known.
 
         Raises NoSuchThing if no server has it, UpstreamError if one failed and no other has it.
         """
         failure: UpstreamError | None = None
-        for mirror in self._mirrors:
+        for mirror in self._in_turn(f"{place}/{filename}"):
             async with AsyncExitStack() as stack:
                 try:
                     url = mirror.url(place, base, filename)
@@ -132,7 +158,7 @@ class Mirrors:
                 except UpstreamError as error:
                     failure = failure or error
                     continue
-                yield body
+                yield mirror.server.name, body
                 return
         if failure is not None:
             raise failure
@@ -141,7 +167,7 @@ class Mirrors:
     async def length(self, place: str, base: str, filename: str) -> int | None:
         """The length in bytes of a file, None if the server that has it does not say. Raises as `open`."""
         failure: UpstreamError | None = None
-        for mirror in self._mirrors:
+        for mirror in self._in_turn(f"{place}/{filename}"):
             try:
                 return await mirror.server.length(mirror.url(place, base, filename))
             except NoSuchThing:
@@ -151,6 +177,35 @@ class Mirrors:
         if failure is not None:
             raise failure
         raise _nowhere(place, filename)
+
+    def _in_turn(self, path: str) -> list[Mirror]:
+        wrong = self.disowned(path)
+        return sorted(self._mirrors, key=lambda mirror: mirror.server.name in wrong)
+
+
+class MirroredFile:
+    """One file on all mirrors, for one download."""
+
+    def __init__(self, mirrors: Mirrors, place: str, base: str, filename: str, size: int | None) -> None:
+        self._mirrors = mirrors
+        self._place = place
+        self._base = base
+        self._filename = filename
+        self._size = size
+        self._sender: str | None = None  # of the first byte: whoever resumed it only went on
+
+    @asynccontextmanager
+    async def open(self, offset: int, validator: str | None) -> AsyncIterator[Body]:
+        """See `download.Opener`. Raises as `Mirrors.open`."""
+        opening = self._mirrors.open(self._place, self._base, self._filename, self._size, offset, validator)
+        async with opening as (server, body):
+            if body.start == 0:
+                self._sender = server
+            yield body
+
+    def disown(self) -> bool:
+        """The bytes turned out wrong: see `Mirrors.disown`."""
+        return self._sender is not None and self._mirrors.disown(f"{self._place}/{self._filename}", self._sender)
 
 
 def _nowhere(place: str, filename: str) -> NoSuchThing:
