@@ -2,22 +2,19 @@
 
 Each turn tells the directory what is here and what is moving, and starts what it gives; a piece that lands ends the
 turn, for others wait to hear of it. Without the directory the download goes on with the peers that are known, and
-takes single pieces from the proxy after a random pause. Readers get verified bytes in order while the rest arrives,
-but not the last HOLD_BYTES of what they asked for before the digest of the whole matched: whoever has a complete file
-has a verified one.
+takes single pieces from the proxy after a random pause. Readers get verified bytes in order while the rest arrives
+(growing.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from envagent.peers.choose import rarest_first
-from envproxy.engine.download import HOLD_BYTES
-from envproxy.engine.ranges import Span
+from envagent.peers.growing import Growing
 from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
 from envproxy.swarm import bitmap
 from envproxy.swarm.layout import Layout
@@ -25,8 +22,7 @@ from envproxy.swarm.messages import Want
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator
 
     from envagent.peers.holding import Holding
     from envagent.peers.inventory import Inventory
@@ -67,13 +63,12 @@ class Surroundings:
     serials: Iterator[int]
 
 
-class Download:
-    """See the module. `run()` does the work; any number of readers go by `opened()`, `reading()`, `spans()`."""
+class Download(Growing):
+    """See the module. `run()` does the work; any number of readers go by what `Growing` has for them."""
 
     def __init__(self, wanted: Wanted, around: Surroundings) -> None:
+        super().__init__()
         self.wanted = wanted
-        self.holding: Holding | None = None
-        self.path: Path | None = None  # once it is whole and verified
         self._around = around
         self._hashes: list[str] = []
         self._moving: dict[int, asyncio.Task[None]] = {}
@@ -81,85 +76,14 @@ class Download:
         self._proxy_fails = False
         self._failure: EnvproxyError | None = None
         self._refused: OSError | None = None
-        self._error: EnvproxyError | None = None
         self._landed = asyncio.Event()
-        self._news = asyncio.Event()
         self._last_news = around.clock()
         self._alone_until = 0.0
-
-    # --- readers -----------------------------------------------------------------------------------------
 
     @property
     def moving(self) -> list[int]:
         """The pieces under way."""
         return sorted(self._moving)
-
-    async def opened(self) -> int:
-        """Wait until the size in bytes is known. Raises what went wrong."""
-        while self.holding is None:
-            self._raise_error()
-            await self._news.wait()
-        return self.holding.layout.size
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[BinaryIO, None]:
-        """The file that the bytes come into, for the time of a block. Raises as `opened`."""
-        await self.opened()
-        assert self.holding is not None
-        fd = await asyncio.to_thread(self.holding.open)
-        if fd is None:
-            fd = await asyncio.to_thread(os.open, await self.whole(), os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            yield file
-
-    async def spans(self, start: int, stop: int) -> AsyncGenerator[Span, None]:
-        """Parts of [start, stop) that may be shown, in order, as they come. Raises as `run`, possibly after some."""
-        while start < stop:
-            shown = self._shown(stop)
-            if start < shown:
-                yield Span(start, shown, stop)
-                start = shown
-            else:
-                self._raise_error()
-                await self._news.wait()
-        await self._done()
-
-    async def growth(self) -> AsyncGenerator[int, None]:
-        """How many more bytes are here, each time some came, until it is whole. Raises as `run`."""
-        size, here = await self.opened(), 0
-        while self.path is None:
-            assert self.holding is not None
-            now = min(size, self.holding.verified.bit_count() * self.holding.layout.piece_bytes)
-            if now > here:
-                yield now - here
-                here = now
-            else:
-                self._raise_error()
-                await self._news.wait()
-        yield size - here
-
-    async def whole(self) -> Path:
-        """Wait for the end; where the artifact is. Raises as `run`."""
-        await self._done()
-        assert self.path is not None
-        return self.path
-
-    async def _done(self) -> None:
-        while self.path is None:
-            self._raise_error()
-            await self._news.wait()
-
-    def _shown(self, end: int) -> int:
-        assert self.holding is not None
-        return end if self.path is not None else min(self.holding.leading, end - HOLD_BYTES)
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
 
     # --- the work ------------------------------------------------------------------------------------------
 
