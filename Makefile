@@ -45,6 +45,7 @@ unit: $(VENV)/stamp .clients/stamp .chart/stamp  ## the test suite, with the rea
 	$(BIN)/python -m pytest -n auto
 
 test-swarm: $(VENV)/stamp  ## the long scenarios of the swarm, in network namespaces (as root)
+	sh tests/setup.sh
 	$(BIN)/python -m pytest -m swarm -n 0 tests/swarm
 
 run: $(VENV)/stamp  ## the proxy in the foreground, on the embedded default

@@ -171,7 +171,7 @@ def test_a_cache_that_cannot_be_written_is_said_before_the_agent_starts(helm4: H
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == (
-        f"error: {helm4.room}/no-directory/envmesh cannot be written: a part of its path is a file"
+        f"error: {helm4.room}/no-directory/envmesh cannot be used: a part of its path is a file"
     )
     assert done.stdout == ""
 

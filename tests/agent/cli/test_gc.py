@@ -109,7 +109,9 @@ async def test_pieces_that_no_node_is_at_are_downloads_like_others(agent: Agent,
     layout = Layout(100_000, 50_000)
     left, moving = (Holding(partial, name * 32, layout, "boot") for name in ("ab", "cd"))
     half = bytes(50_000)
-    assert left.add(0, half, hashlib.sha256(half).hexdigest())
+    incoming = left.incoming(0)
+    incoming.append([half])
+    assert left.keep(incoming, hashlib.sha256(half).hexdigest())
     left.close()
     said = await agent.run("gc", "--json")
     assert said.json["artifacts"] == 2
