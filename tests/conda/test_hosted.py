@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zipfile
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
 from envproxy.conda.worker import Workshop
@@ -16,9 +13,9 @@ from envproxy.errors import StorageFull
 from fixtures.clock import FakeClock
 from fixtures.conda_packages import make_conda
 from fixtures.disk import disk_that_takes, partials
-from fixtures.proxy import LocalProxy, running_proxy
 from fixtures.repodata import SHARD_INDEX, unpacked
-from fixtures.visitor import Visitor, visiting
+from fixtures.team import BEARER, running_team, send, upload
+from fixtures.visitor import visiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,20 +23,15 @@ if TYPE_CHECKING:
 
     from envproxy.conda.making import Job, Made
     from fixtures.conda_packages import Package
+    from fixtures.proxy import LocalProxy
+    from fixtures.visitor import Visitor
 
-SETTINGS = {
-    "conda.hosted.team.description": "Team",
-    "auth.tokens.release.secret": "env:TOKEN",
-    "auth.tokens.release.scopes": "upload",
-}
-ENVIRON = {"TOKEN": "s3cret-token"}
-BEARER = {"Authorization": "Bearer s3cret-token"}
 ALPHA = make_conda("alpha")
 
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[LocalProxy]:
-    async with running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy:
+    async with running_team(tmp_path) as proxy:
         yield proxy
 
 
@@ -47,18 +39,6 @@ async def proxy(tmp_path: Path) -> AsyncIterator[LocalProxy]:
 async def visitor(proxy: LocalProxy) -> AsyncIterator[Visitor]:
     async with visiting(proxy.channel("team")) as visitor:
         yield visitor
-
-
-async def send(method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, url, data=body, headers=BEARER if headers is None else headers) as response,
-    ):
-        return response.status, await response.text()
-
-
-async def upload(proxy: LocalProxy, path: str, body: bytes) -> tuple[int, str]:
-    return await send("PUT", f"{proxy.channel('team')}/{path}", body)
 
 
 @pytest.mark.parametrize("form", [".conda", ".tar.bz2"])
@@ -95,7 +75,7 @@ async def test_a_change_is_seen_at_once_and_leaves_other_shards_alone(proxy: Loc
 async def test_a_shard_stays_for_a_week_after_its_last_index(tmp_path: Path) -> None:
     clock = FakeClock()
     async with (
-        running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON, clock=clock) as proxy,
+        running_team(tmp_path, clock=clock) as proxy,
         visiting(proxy.channel("team")) as visitor,
     ):
         await upload(proxy, ALPHA.path, ALPHA.data)
@@ -268,75 +248,6 @@ async def test_uploading_takes_a_token_with_that_scope(proxy: LocalProxy, visito
     assert (await visitor.index()).shards == {}
 
 
-def _zip(member: str) -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(member, b"")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "says"),
-    [
-        ("noarch/alpha-1.0-0.conda", b"not a zip", "not a package"),
-        ("noarch/alpha-1.0-0.conda", ALPHA.data[:-30], "not a package"),
-        ("noarch/alpha-1.0-0.tar.bz2", ALPHA.data, "not a package"),
-        ("noarch/alpha-1.0-0.conda", _zip("other"), "has no info-alpha-1.0-0.tar.zst"),
-        ("noarch/alpha-2.0-0.conda", ALPHA.data, "has no info-alpha-2.0-0.tar.zst"),
-        ("linux-64/alpha-1.0-0.conda", ALPHA.data, "is for noarch, not for linux-64"),
-        ("noarch/alpha.conda", ALPHA.data, "is not the name of a package"),
-        ("elsewhere/alpha-1.0-0.conda", ALPHA.data, "is not a subdir"),
-        ("noarch/alpha-1.0-0.conda", make_conda("alpha", extra={"version": "1.1"}).data, "its version is '1.1'"),
-        ("noarch/alpha-1.0-0.tar.bz2", make_conda("alpha", form=".tar.bz2").data[:-40], "not a package"),
-        ("noarch/alpha-1..0-0.conda", make_conda("alpha", "1..0").data, "a version that is none"),
-    ],
-)
-async def test_a_package_that_is_not_what_its_name_says_is_refused(
-    proxy: LocalProxy, visitor: Visitor, path: str, body: bytes, says: str
-) -> None:
-    status, said = await upload(proxy, path, body)
-    assert (status, says in json.loads(said)["detail"]) == (400, True), said
-    assert (await visitor.index()).shards == {}
-    assert not await asyncio.to_thread(lambda: list((proxy.parts.store.root / "partial").iterdir()))
-
-
-def _nested(levels: int) -> object:
-    value: object = 0
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize(
-    ("extra", "says"),
-    [
-        ({"x": 2**70}, "cannot be packed"),
-        ({"x": "long" * 250_000}, "more than 1000000 bytes"),
-        ({"x": _nested(50)}, "nested more than 50 levels"),
-        ({"depends": 3}, "Expected `array`, got `int` - at `$.depends`"),
-        ({"depends": None}, "`$.depends`"),
-        ({"constrains": [1]}, "`$.constrains"),
-        ({"timestamp": "soon"}, "`$.timestamp`"),
-        ({"timestamp": 2**62}, "`$.timestamp`"),
-        ({"build_number": "a"}, "`$.build_number`"),
-        ({"build_number": None}, "`$.build_number`"),
-        ({"noarch": "weird"}, "`$.noarch`"),
-        ({"license": ["MIT"]}, "`$.license`"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-async def test_a_record_that_clients_cannot_read_is_refused_and_spoils_nothing(
-    proxy: LocalProxy, visitor: Visitor, extra: dict[str, object], says: str
-) -> None:
-    odd, beta = make_conda("odd", extra=extra), make_conda("beta", extra={"x": _nested(49)})
-    status, said = await upload(proxy, odd.path, odd.data)
-    assert (status, says in json.loads(said)["detail"]) == (400, True), said
-    assert (await visitor.get(odd.path)).status == 404
-    assert (await upload(proxy, beta.path, beta.data))[0] == 201
-    assert list((await visitor.index(cache_control="no-cache")).shards) == ["beta"]
-    assert await asyncio.to_thread(partials, proxy.parts.store.root) == []
-
-
 async def test_a_digest_that_the_client_states_must_hold(proxy: LocalProxy) -> None:
     headers = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": "0" * 64}
     status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, headers)
@@ -349,12 +260,12 @@ async def test_a_channel_that_is_mirrored_takes_no_upload(proxy: LocalProxy) -> 
 
 
 async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
-    async with running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy:
+    async with running_team(tmp_path) as proxy:
         await upload(proxy, ALPHA.path, ALPHA.data)
         async with visiting(proxy.channel("team")) as visitor:
             before = await visitor.get(f"noarch/{SHARD_INDEX}")
     async with (
-        running_proxy(tmp_path, settings=SETTINGS, environ=ENVIRON) as proxy,
+        running_team(tmp_path) as proxy,
         visiting(proxy.channel("team")) as visitor,
     ):
         after = await visitor.get(f"noarch/{SHARD_INDEX}")
