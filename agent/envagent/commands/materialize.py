@@ -14,6 +14,7 @@ from envagent.app import App, Made, Order
 from envagent.commands.locks import file_at
 from envagent.config import config_of
 from envagent.console import Console
+from envagent.errors import UsageError
 from envagent.places import SOCKET
 from envagent.recall import PYTHON
 from envproxy.commands.output import say
@@ -33,6 +34,8 @@ def run(args: Namespace) -> int:
 
 def made_for(args: Namespace) -> Made:
     """The environment that the flags ask for. Raises every EnvagentError; OSError passes."""
+    if args.prefix == "":
+        raise UsageError("--prefix names no directory: it is empty", hint="is the variable of the shell set?")
     file = file_at(args.lock)
     prefix = str(Path(args.prefix).absolute()) if args.prefix else ""
     order = Order(file.read_bytes(), file.name, env=args.env or "", target=args.target or "", prefix=prefix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -85,8 +85,7 @@ def materialize(
         if ready := standing.find(plan, store, place):
             return _prefix(place, ready, is_new=False)
         plan.check()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with held(standing.lock_of(store, place)):
+        with _parents(place), held(standing.lock_of(store, place)):
             if ready := standing.find_alone(plan, store, place):
                 return _prefix(place, ready, is_new=False)
             with store.in_use() as work:
@@ -253,6 +252,20 @@ def _prefix(place: Path, ready: Ready, *, is_new: bool) -> Prefix:
 
 
 @contextmanager
+def _parents(place: Path) -> Iterator[None]:
+    """Make the directories above the place; where the block fails, they go again, unless others use them."""
+    made = [folder for folder in place.parents if not folder.exists()]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def _draft(place: Path) -> Iterator[Path]:
     """A directory beside the place, gone at the end unless it was renamed; those of dead processes go first."""
     for orphan in place.parent.glob(standing.draft_name(place, "*")):
@@ -261,7 +274,7 @@ def _draft(place: Path) -> Iterator[Path]:
             lock.release()
     draft = place.with_name(standing.draft_name(place))
     try:
-        draft.mkdir()
+        draft.mkdir(parents=True)  # somebody who failed may have removed the directory that both had need of
     except OSError as error:
         error.filename = str(place)  # the draft's own name says nothing to anybody
         raise

@@ -165,9 +165,9 @@ async def test_a_wheel_that_breaks_a_rule_is_refused_by_name_and_leaves_nothing(
     agent: Agent, upstream: FakeIndex, tmp_path: Path, dist: Dist, sentence: str
 ) -> None:
     lock = write_lock(lock_document(upstream, ALPHA, dist), tmp_path / "lock.json")
-    said = await agent.run("materialize", lock, "--prefix", "envs/env")
+    said = await agent.run("materialize", lock, "--prefix", "all/envs/env")
     assert_refused(said, 3, sentence, hint=False)
-    assert not list(tmp_path.glob("envs/*"))
+    assert not (tmp_path / "all").exists()
     assert not list(tmp_path.rglob("evil.py"))
     assert list((agent.data / "store" / "work").iterdir()) == []
 
@@ -343,6 +343,15 @@ async def test_two_locks_do_not_go_into_one_prefix(agent: Agent, upstream: FakeI
     assert_refused(await agent.run("materialize", second, "--prefix", "env"), 2, "holds another environment")
     assert len(upstream.requests) == asked
     assert (await agent.run("verify", "env")).code == 0
+
+
+@pytest.mark.parametrize("prefix", [("--prefix", ""), ("--prefix=",)], ids=" ".join)
+async def test_a_prefix_of_a_variable_that_is_not_set_is_refused(
+    agent: Agent, upstream: FakeIndex, tmp_path: Path, prefix: tuple[str, ...]
+) -> None:
+    lock = write_lock(lock_document(upstream, ALPHA), tmp_path / "lock.json")
+    assert (await agent.run("materialize", lock)).code == 0
+    assert_refused(await agent.run("materialize", lock, *prefix), 2, "--prefix names no directory: it is empty")
 
 
 async def test_a_path_that_shells_would_read_otherwise_is_refused(

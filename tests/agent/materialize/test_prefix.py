@@ -358,6 +358,18 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path, monkeypatch):
     assert "some/file cannot be written: the disk is full" in _refused(tmp_path, plan, DiskRefused)
 
 
+def test_directories_that_a_failure_made_go_again_but_not_those_of_others(tmp_path, monkeypatch):
+    def full(*_):
+        (tmp_path / "new" / "mine").touch()
+        raise OSError(errno.ENOSPC, "No space left on device", "some/file")
+
+    plan, store = plan_of(tmp_path / "w", _demo()), NodeStore(tmp_path / "store")
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(DiskRefused):
+        materialize(plan, store, tmp_path / "new" / "other" / "deep" / "env")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
+
+
 def test_what_is_no_interpreter_is_refused(tmp_path):
     with pytest.raises(PrefixRefused, match="not a Python that can be asked"):
         describe(tmp_path / "python")
