@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from fixtures.channel import FakeChannel
 from fixtures.conda_packages import File, make_conda
 from fixtures.faults import RawBody, WrongBytes
 from fixtures.proxy import running_proxy
+from fixtures.repodata import FLAT_ONLY, SHARDS_ONLY, Style
 from fixtures.visitor import visiting
 
 if TYPE_CHECKING:
@@ -101,3 +103,51 @@ async def test_a_mirror_that_lacks_what_another_has_wrong_makes_no_absence(
     async with running_proxy(tmp_path, settings=settings) as proxy, visiting(proxy.channel()) as visitor:
         assert (await visitor.get(ALPHA.path)).status == 503
         assert bad.count("GET", "*.conda") == 2
+
+
+@pytest.mark.parametrize("policy", [{}, {"conda.channels.demo.policy.deny": "evil"}], ids=["open", "with a policy"])
+@pytest.mark.parametrize(
+    ("style", "wrong"),
+    [(Style(), "*"), (FLAT_ONLY, "*"), (SHARDS_ONLY, "*.msgpack.zst")],
+    ids=["all", "flat", "shards"],
+)
+async def test_listings_that_one_mirror_has_wrong_come_from_the_next(
+    bad: FakeChannel,
+    good: FakeChannel,
+    settings: dict[str, str],
+    tmp_path: Path,
+    style: Style,
+    wrong: str,
+    policy: dict[str, str],
+) -> None:
+    bad.style = good.style = style
+    bad.fail(wrong, PAGE)
+    async with (
+        running_proxy(tmp_path, settings={**settings, **policy}) as proxy,
+        visiting(proxy.channel()) as visitor,
+    ):
+        assert set((await visitor.index()).shards) == {"alpha", "large"}
+        assert set(json.loads((await visitor.get("noarch/repodata.json")).body)["packages.conda"]) == {
+            ALPHA.filename,
+            LARGE.filename,
+        }
+        assert (await visitor.get(ALPHA.path)).body == ALPHA.data
+
+
+async def test_a_file_beside_packages_comes_from_the_mirror_that_has_it_right(
+    bad: FakeChannel, good: FakeChannel, settings: dict[str, str], tmp_path: Path
+) -> None:
+    bad.put("noarch/run_exports.json", b"<html>please log in</html>")
+    good.put("noarch/run_exports.json", b'{"info": {}}')
+    async with running_proxy(tmp_path, settings=settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get("noarch/run_exports.json")).body == b'{"info": {}}'
+
+
+async def test_a_listing_that_no_mirror_has_right_is_asked_for_once_at_each(
+    bad: FakeChannel, good: FakeChannel, settings: dict[str, str], tmp_path: Path
+) -> None:
+    for channel in (bad, good):
+        channel.put("noarch/run_exports.json", b"<html>please log in</html>")
+    async with running_proxy(tmp_path, settings=settings) as proxy, visiting(proxy.channel()) as visitor:
+        assert (await visitor.get("noarch/run_exports.json")).status == 503
+    assert [channel.count("GET", "*/run_exports.json") for channel in (bad, good)] == [1, 1]

@@ -115,8 +115,7 @@ class MirroredChannel:
         self._packages.forget()
 
     async def _refresh(self, path: str, _last: Shelved | None) -> Shelved:
-        async with self._files.asking(path, rewrite=lambda sha256: self._fitting(path, sha256)) as found:
-            return found
+        return await self._files.made_of(path, _as_it_is, rewrite=lambda sha256: self._fitting(path, sha256))
 
     async def _fitting(self, path: str, sha256: str) -> Blob | None:
         made = await self._workshop.do(Fit(sha256, path.rpartition("/")[2], self._token))
@@ -140,3 +139,7 @@ class MirroredChannel:
                 hint="check the url of the channel, and its label",
             )
         return NoSuchThing(f"channel {self.name} has no {place} upstream")
+
+
+async def _as_it_is(found: Shelved) -> Shelved:
+    return found

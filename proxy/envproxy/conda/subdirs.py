@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from envproxy.engine.answers import Body
@@ -185,9 +186,11 @@ class Subdirs:
         failure: UpstreamError | None = None
         if self._rules.relays:
             try:
-                async with self._files.asking(f"{place}/{SHARD_INDEX}") as found:
-                    if found.is_known:
-                        return _snapshot(await self._generations.relay(place, found, before), found)
+                relayed = await self._files.made_of(
+                    f"{place}/{SHARD_INDEX}", lambda found: self._relayed(place, found, before)
+                )
+                if relayed.is_known:
+                    return relayed
             except UpstreamError as error:
                 if error.cause not in _FROM_A_SERVER or (before is not None and before.line == "relayed"):
                     raise  # else upstream answers, and shards made here are as good
@@ -197,19 +200,27 @@ class Subdirs:
             raise failure  # without flat forms the shards may be all there is: not an absence
         return snapshot if snapshot.is_known or self._rules.relays else await self._make_of_shards(place, before)
 
+    async def _relayed(self, place: str, found: Shelved, before: Generation | None) -> Snapshot:
+        if not found.is_known:
+            return _nothing(found)
+        return _snapshot(await self._generations.relay(place, found, before), found)
+
     async def _make_of_shards(self, place: str, before: Generation | None) -> Snapshot:
         """Where upstream has shards alone, but a policy (or a setting) wants others: by way of the flat form."""
-        async with self._files.asking(f"{place}/{SHARD_INDEX}") as found:
+
+        async def made(found: Shelved) -> Snapshot:
             if not found.is_known:
-                return Snapshot(None, found.checked_at, found.fresh_until)
+                return _nothing(found)
 
             async def flatten() -> tuple[str, str]:
                 theirs = await self._generations.relay(place, found, None)
                 flat = await self._generations.flattened(theirs, lambda digest: self._bring(theirs, digest))
                 return flat, theirs.base_url
 
-            made = await self._generations.make(place, FLAT[0], found, before, pack=True, flatten=flatten)
-        return _snapshot(made, found)
+            generation = await self._generations.make(place, FLAT[0], found, before, pack=True, flatten=flatten)
+            return _snapshot(generation, found)
+
+        return await self._files.made_of(f"{place}/{SHARD_INDEX}", made)
 
     async def _refresh_flat(self, place: str, last: Snapshot | None) -> Snapshot:
         snapshot = await self._make(place, last.generation if last else None, pack=False)
@@ -225,13 +236,15 @@ class Subdirs:
     async def _make(self, place: str, before: Generation | None, *, pack: bool) -> Snapshot:
         """A generation of the first flat form that upstream has and that is sound."""
         failure: UpstreamError | None = None
-        absent: Shelved | None = None
+        absent: Snapshot | None = None
         for path in FLAT:
             try:
-                async with self._files.asking(f"{place}/{path}") as found:
-                    if found.is_known:
-                        return _snapshot(await self._generations.make(place, path, found, before, pack=pack), found)
-                    absent = found
+                made = await self._files.made_of(
+                    f"{place}/{path}", partial(self._made, place, path, before=before, pack=pack)
+                )
+                if made.is_known:
+                    return made
+                absent = made
             except UpstreamError as error:
                 if error.cause not in _FROM_A_SERVER:
                     raise
@@ -239,7 +252,14 @@ class Subdirs:
         if failure is not None:
             raise failure
         assert absent is not None
-        return Snapshot(None, absent.checked_at, absent.fresh_until)
+        return absent
+
+    async def _made(
+        self, place: str, path: str, found: Shelved, *, before: Generation | None, pack: bool
+    ) -> Snapshot:
+        if not found.is_known:
+            return _nothing(found)
+        return _snapshot(await self._generations.make(place, path, found, before, pack=pack), found)
 
     async def _bring(self, generation: Generation, digest: bytes) -> None:
         if await self._artifacts.size(digest.hex()) is None:
@@ -276,6 +296,10 @@ class Subdirs:
 
 async def _no_more(_digest: str, _size: int) -> None:
     """Nothing is noted of a stored shard: its name is its digest."""
+
+
+def _nothing(found: Shelved) -> Snapshot:
+    return Snapshot(None, found.checked_at, found.fresh_until)
 
 
 def _snapshot(generation: Generation, found: Shelved) -> Snapshot:

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from envproxy.errors import EnvproxyError, Oversized, StorageFull, UpstreamError
+from envproxy.errors import BadUpstreamBody, EnvproxyError, Oversized, StorageFull, UpstreamError
 
 from .answers import Absent, Incoming, NotModified
 from .artifacts import Artifacts
@@ -22,6 +22,8 @@ from .channels import ChannelFile
 from .freshness import ABSENT_S, lifetime
 from .mirrors import Mirrors
 from .store import BlobStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,26 @@ class UpstreamFiles:
         file = await self._catalog.load_channel_file(self._place, path)
         return None if file is None else Shelved(file)
 
+    async def made_of(
+        self,
+        path: str,
+        make: Callable[[Shelved], Awaitable[T]],
+        *,
+        rewrite: Callable[[str], Awaitable[Blob | None]] | None = None,
+    ) -> T:
+        """What `make` makes of the file at a path; while it raises BadUpstreamBody, of that of the next mirror.
+
+        The rest is as for `asking`.
+        """
+        while True:
+            wrong = self._mirrors.disowned(path)
+            try:
+                async with self.asking(path, rewrite=rewrite) as found:
+                    return await make(found)
+            except BadUpstreamBody:
+                if not self._mirrors.disowned(path) > wrong:
+                    raise
+
     @asynccontextmanager
     async def asking(
         self, path: str, *, rewrite: Callable[[str], Awaitable[Blob | None]] | None = None
@@ -116,7 +138,9 @@ class UpstreamFiles:
             written = await rewrite(found.sha256) if rewrite is not None and found.is_new else None
             known = found if written is None else replace(found, file=replace(found.file, sha256=written.sha256))
             yield known
-        except EnvproxyError:
+        except EnvproxyError as error:
+            if isinstance(error, BadUpstreamBody) and found.is_known:
+                self._mirrors.disown(path, found.file.server)
             if size is not None:
                 await asyncio.to_thread(self._store.delete, found.sha256)
             raise
