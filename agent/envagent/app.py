@@ -18,7 +18,7 @@ import msgspec
 
 from envagent import disk, machine
 from envagent.completing import LateCompleter
-from envagent.errors import TreeDamaged
+from envagent.errors import PrefixRefused, TreeDamaged
 from envagent.lock import model as locked
 from envagent.lock.canonical import lock_id
 from envagent.lock.formats import import_bytes, needs_machines
@@ -142,10 +142,14 @@ class App:
                 target = self.target(lock, order)
                 identity = lock_id(lock)
             name = f"{identity[:16]}-{label}-{target.name}"
-            # An overlay is there for those who may mount, or for one command alone: not the place of everybody's.
-            mode = "-overlay" if self.config.link_mode == "overlay" else ""
+            mode = f"-{self.config.link_mode}" if self.config.mounts else ""  # not the place of everybody's
             place = Path(order.prefix) if order.prefix else self.config.environments / f"{name}{mode}"
             prefix = self._made(target, place, watch)
+            if self.config.link_mode == "writable-overlay" and not prefix.is_writable:
+                raise PrefixRefused(
+                    f"{place} holds this environment, and not as a writable overlay",
+                    hint="environments are never changed: remove it or choose another path",
+                )
         made = Made(
             prefix=str(prefix.path),
             lock=identity,

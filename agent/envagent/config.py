@@ -28,7 +28,7 @@ _LABEL = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _PREFIX = "ENVAGENT_"
 CLIENTS = ("machine", "network")
 T = TypeVar("T")
-LINK_MODES = ("hardlink", "reflink", "copy", "overlay")
+LINK_MODES = ("hardlink", "reflink", "copy", "overlay", "writable-overlay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,11 @@ class Config:
     def store(self) -> Path:
         """The root of the node store."""
         return self.data / "store"
+
+    @property
+    def mounts(self) -> bool:
+        """Whether environments are overlays, which only those see who may mount, or one command alone."""
+        return self.link_mode.endswith("overlay")
 
     @property
     def artifacts(self) -> Path:

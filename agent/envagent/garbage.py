@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from envagent import recall
 from envagent.fetch.artifacts import Artifacts
 from envagent.fetch.partial import Partials
-from envagent.materialize import overlay
+from envagent.materialize import edits, overlay
+from envagent.materialize.ready import read_ready
 from envagent.store import gc
 from envagent.store.flock import acquire, held
 from envagent.store.node import NodeStore
@@ -83,16 +84,29 @@ def _idle(references: References, folder: Path, *, before: float) -> list[Path]:
 
 
 def _let_go(prefix: Path, store: NodeStore, *, dry_run: bool) -> bool:
-    """Put an environment in the trash, unless a command runs in it; whether it goes."""
-    lock = acquire(prefix, wait=False)
-    if lock is None:
-        return False
-    if not dry_run:
+    """Put an environment and its edits in the trash, unless a command runs in it; whether it goes."""
+    written = _edits(prefix)
+    locks = [acquire(path, wait=False) for path in [prefix, *written]]
+    goes = all(locks)
+    if goes and not dry_run:
         if overlay.is_mounted(prefix):
             overlay.unmount(prefix)
-        prefix.rename(store.root / "trash" / f"{prefix.name}.{os.urandom(4).hex()}")
-    lock.release()
-    return True
+        for path in written:
+            edits.put_away(path, _in_trash(store, path))
+        prefix.rename(_in_trash(store, prefix))
+    for lock in filter(None, locks):
+        lock.release()
+    return goes
+
+
+def _edits(prefix: Path) -> list[Path]:
+    """Where the edits of a writable overlay are; nothing for any other environment."""
+    ready = read_ready(prefix)
+    return [Path(ready.edits)] if ready and ready.edits and Path(ready.edits).exists() else []
+
+
+def _in_trash(store: NodeStore, path: Path) -> Path:
+    return store.root / "trash" / f"{path.name}.{os.urandom(4).hex()}"
 
 
 def _size(held: Iterable[Held]) -> int:

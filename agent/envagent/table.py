@@ -29,7 +29,7 @@ _NETWORK = (
 _MAKING = (
     Argument("where to make it (default: below the data directory, named by the lock)", "--prefix", "DIR"),
     *_NETWORK,
-    Argument("hardlink (default), reflink, copy or overlay", "--link-mode", "MODE"),
+    Argument("hardlink (default), reflink, copy, overlay or writable-overlay", "--link-mode", "MODE"),
     Argument("leave compiled modules out", "--no-bytecode"),
     Argument("be there before modules are compiled and RECORD is proven, which another process does", "--early"),
     *_PLACE,
@@ -272,7 +272,7 @@ COMMANDS = (
         "verify:run",
         "compare every file of an environment with its digest",
         "Finds what is missing, and what was edited here or through a hardlink in another environment. Exit code 1 "
-        "if there is any.",
+        "if there is any. Edits in a writable overlay are listed, and are no damage.",
         (Argument("the path of an environment", metavar="PREFIX"), _JSON),
         (("envagent verify .venv", "did anybody edit site-packages?"),),
     ),

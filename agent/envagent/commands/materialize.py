@@ -51,7 +51,7 @@ def made_for(args: Namespace) -> Made:
 
 def _handed_over(order: Order, config: Config, console: Console) -> Made | None:
     """What a daemon made of it, where there is one; what is mounted must be mounted by whoever uses it."""
-    if config.link_mode == "overlay" or not (config.data / SOCKET).exists():
+    if config.mounts or not (config.data / SOCKET).exists():
         return None
     from envagent.daemon.client import handed_over  # noqa: PLC0415  # few have a daemon
 

@@ -26,7 +26,7 @@ def shell(args: Namespace) -> int:
 
 def _inside(args: Namespace, command: Sequence[str]) -> int:
     """With overlays, in namespaces of its own: anyone may mount there, and the mount ends with the command."""
-    if config_of(args).link_mode == "overlay":
+    if config_of(args).mounts:
         from envagent.materialize.overlay import enter_namespace  # noqa: PLC0415  # few ask for it
 
         enter_namespace()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
-from envagent.materialize import record, venv
+from envagent.materialize import edits, record, venv
 from envagent.materialize.layout import compiled_path, site_packages
-from envagent.materialize.link import link_file, make_directories, make_links
+from envagent.materialize.link import OVERLAYS, link_file, make_directories, make_links
 from envagent.materialize.linkers import Linkers, Lot
 from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.overlay import hide
@@ -50,7 +50,7 @@ def assemble(
     for wheel, tree in zip(plan.wheels, trees[len(plan.conda) :], strict=True):
         own |= _metadata(wheel, tree, site_packages(plan.library))
     used = [*trees, *(tree for tree in compiled if tree)]
-    laid = used if mode != "overlay" else trees[: len(plan.conda)]  # whose directories hold files of the prefix's own
+    laid = trees[: len(plan.conda)] if mode in OVERLAYS else used  # in conda's directories the prefix has own files
     with Linkers(draft, mode, files=sum(len(tree.manifest.paths) for tree in laid)) as linkers:
         linkers.make_directories(sorted({folder for tree in laid for folder in tree.manifest.directories}))
         digests = _write_own(plan, draft, own, links)
@@ -58,11 +58,11 @@ def assemble(
         left_out = _left_out(plan, trees, overlaps, digests)
         modules = _lots(compiled, left_out.compiled)
         skipped = [lost | digests.keys() | some for lost, some in zip(overlaps.lost, left_out.shipped, strict=True)]
-        if mode != "overlay":
+        if mode not in OVERLAYS:
             linkers.link(_lots(trees, skipped) + modules)
             _make_links(draft, trees, skipped)
     absent = left_out.absent(trees, modules)
-    if mode == "overlay" and absent:
+    if mode in OVERLAYS and absent:
         hide(draft, absent.intersection(path for tree in used for path in tree.manifest.paths))
     ready = Ready(
         identity=plan.identity,
@@ -74,7 +74,8 @@ def assemble(
         absent=sorted(absent),
         clobbers=list(overlaps.clobbers),
         link_scripts=[c.filename for c, tree in zip(plan.conda, trees, strict=False) if _has_link_script(c, tree)],
-        layered=mode == "overlay",
+        layered=mode in OVERLAYS,
+        edits=str(edits.directory(place, plan.identity)) if mode == "writable-overlay" else "",
     )
     _mark(draft, ready, used, mode)
     return ready

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
-LinkMode = Literal["hardlink", "reflink", "copy", "overlay"]
-"""How files come into a prefix; "overlay" puts none there (overlay.py), and what must be there is hardlinked."""
+LinkMode = Literal["hardlink", "reflink", "copy", "overlay", "writable-overlay"]
+"""How files come into a prefix; overlays put none there (overlay.py), and what must be there is hardlinked."""
+
+OVERLAYS = frozenset({"overlay", "writable-overlay"})
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _COPY_INSTEAD = {errno.EXDEV, errno.EMLINK, errno.EPERM}  # EPERM: a filesystem without links, protected_hardlinks
@@ -51,7 +53,7 @@ def link_files(source: Path, target: Path, paths: Iterable[str], mode: LinkMode,
 
 def link_file(here: str, there: str, mode: LinkMode) -> bool:
     """Put one file at another path; whether it had to be copied. OSError passes."""
-    if mode in {"hardlink", "overlay"}:
+    if mode not in {"reflink", "copy"}:
         try:
             os.link(here, there)
             return False

@@ -1,9 +1,10 @@
-"""Environments without a link per file: one overlay mount of the trees, read-only, in a few milliseconds.
+"""Environments without a link per file: one overlay mount of the trees, in a few milliseconds.
 
 The prefix on the disk holds only its own files and the mark; the trees of the node store are laid under them by the
 newer mount API, which takes each layer by a call of its own (Linux 6.8; the options of mount(2) end after some 40).
 Later packages lie above earlier ones, all packages above all bytecode, the prefix's own files on top: the same files
-win as with links. What is mounted read-only cannot be edited through an environment.
+win as with links. It is mounted read-only, or what is written goes to a directory of the environment (edits.py): no
+tree can be edited through it.
 
 Mounting needs CAP_SYS_ADMIN, or a user namespace (user_namespaces(7)) whose mounts nobody outside it sees. Nothing
 here survives a reboot; the next `materialize` of the same plan mounts again.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envagent.errors import PrefixRefused
+from envagent.materialize.edits import UPPER, WORK
 
 if TYPE_CHECKING:
     import ctypes
@@ -43,7 +45,7 @@ _INSTEAD = "use hardlinks (the default), or `envagent run`, which mounts in a na
 
 
 def mount(place: Path, store: NodeStore, ready: Ready, *, upper: Path | None = None) -> None:
-    """Lay the trees of the prefix under it. With `upper`, an empty directory, it is writable and keeps edits there.
+    """Lay the trees of the prefix under it. With `upper`, which is held (edits.py), it is writable: edits go there.
 
     Raises PrefixRefused where this process may not mount, where trees are gone, or there are too many.
     """
@@ -108,12 +110,10 @@ def _trees(store: NodeStore, parts: Iterable[Part]) -> list[Path]:
 
 
 def _writable(upper: Path) -> list[tuple[bytes, bytes]]:
-    for name in ("upper", "work"):
-        (upper / name).mkdir(exist_ok=True)
     # Its own notes in extended attributes that a user namespace may write (overlayfs: "userxattr").
     return [
-        (b"upperdir", os.fsencode(upper / "upper")),
-        (b"workdir", os.fsencode(upper / "work")),
+        (b"upperdir", os.fsencode(upper / UPPER)),
+        (b"workdir", os.fsencode(upper / WORK)),
         (b"userxattr", b""),
     ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from envagent import disk
 from envagent.errors import PrefixRefused, TreeDamaged
-from envagent.materialize import overlay, standing, venv
+from envagent.materialize import standing, venv
 from envagent.materialize.assemble import assemble
 from envagent.materialize.layout import lacks_bytecode
 from envagent.materialize.progress import silent
@@ -47,7 +47,8 @@ Proof = Literal["now", "later"]
 class Prefix:
     """An environment at `path`. `is_new` tells whether this call made it.
 
-    `link_scripts` are conda packages with a script to run after installing: none was run.
+    `link_scripts` are conda packages with a script to run after installing: none was run. `is_writable` tells whether
+    it is an overlay that keeps edits.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Prefix:
     is_new: bool
     clobbers: tuple[Clobber, ...]
     link_scripts: tuple[str, ...] = ()
+    is_writable: bool = False
 
     @property
     def python(self) -> Path:
@@ -241,14 +243,16 @@ def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Pr
 
 def _lay(store: NodeStore, place: Path, ready: Ready) -> None:
     try:
-        overlay.mount(place, store, ready)
+        standing.lay(store, place, ready)
     except PrefixRefused:
         standing.remove(place)
         raise
 
 
 def _prefix(place: Path, ready: Ready, *, is_new: bool) -> Prefix:
-    return Prefix(place, ready.identity, is_new, tuple(ready.clobbers), tuple(ready.link_scripts))
+    return Prefix(
+        place, ready.identity, is_new, tuple(ready.clobbers), tuple(ready.link_scripts), is_writable=bool(ready.edits)
+    )
 
 
 @contextmanager

@@ -28,7 +28,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
     `absent` is bytecode that was left out, for its source is another package's here, or names the prefix.
     `link_scripts` are the conda packages that have a script to run after installing, which was not run. `layered`
-    says that its packages are mounted under it and not in it (overlay.py).
+    says that its packages are mounted under it and not in it (overlay.py), `edits` where what is written there is
+    kept, "" where nothing can be (edits.py).
     """
 
     identity: str
@@ -41,6 +42,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     clobbers: list[Clobber]
     link_scripts: list[str]
     layered: bool = False
+    edits: str = ""
 
     def write(self, prefix: Path) -> None:
         """Mark a prefix that is not yet in its place."""

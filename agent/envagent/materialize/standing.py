@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envagent.errors import PrefixRefused
-from envagent.materialize import overlay
+from envagent.materialize import edits, overlay
 from envagent.materialize.ready import read_ready
 from envagent.store.flock import held
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from envagent.materialize.plan import Plan
     from envagent.materialize.ready import Ready
     from envagent.store.node import NodeStore
@@ -78,17 +77,31 @@ def _is_laid(store: NodeStore, place: Path, ready: Ready) -> bool:
     if overlay.is_mounted(place):
         return True
     if all(store.find(part.key) for part in ready.parts + ready.bytecode):
-        overlay.mount(place, store, ready)
+        lay(store, place, ready)
         return True
     remove(place)
     return False
+
+
+def lay(store: NodeStore, place: Path, ready: Ready) -> None:
+    """Mount the trees under the prefix, and its edits over them where it is writable. Raises PrefixRefused."""
+    upper = Path(ready.edits) if ready.edits else None
+    is_new = upper is not None and not upper.exists()
+    try:
+        if upper:
+            edits.hold(upper)
+        overlay.mount(place, store, ready, upper=upper)
+    except PrefixRefused:
+        if upper and is_new:
+            shutil.rmtree(upper)
+        raise
 
 
 def _survived(store: NodeStore, place: Path, ready: Ready) -> bool:
     """Whether a prefix of before the last boot is whole; one that is not is moved out of the way."""
     from envagent.materialize.verify import verify  # noqa: PLC0415  # once per boot
 
-    if not verify(place):
+    if all(finding.is_edit for finding in verify(place)):
         store.journal.note([name_in_journal(place, ready.identity)])
         return True
     if overlay.is_mounted(place):

@@ -10,11 +10,12 @@ import hashlib
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from envagent.errors import PrefixRefused
+from envagent.materialize import edits
 from envagent.materialize.ready import manifest_path, read_ready
 from envagent.store.manifest import Entry, Manifest, TornManifest
 
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A file that is not what it was; `source` is the filename of its package, "" for the prefix's own."""
+    """A file that is not what it was; `source` is the filename of its package, "" for the prefix's own.
+
+    `is_edit` where that is an edit in a writable overlay: nothing else has it, and the store is whole.
+    """
 
     path: str
     what: Literal["missing", "edited", "mode"]
     source: str = ""
+    is_edit: bool = False
 
 
 class Link(NamedTuple):
@@ -54,6 +59,9 @@ def verify(prefix: Path) -> list[Finding]:
         if _digest(prefix / path) != bytes.fromhex(digest)
     ]
     findings += check_files(prefix, _expected(prefix, ready, findings))
+    if ready.edits:
+        kept = Path(ready.edits)
+        findings = [replace(finding, is_edit=edits.has(kept, finding.path)) for finding in findings]
     return sorted(findings)
 
 

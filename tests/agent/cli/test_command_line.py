@@ -170,7 +170,9 @@ def test_check_lists_everything_that_is_wrong_with_the_settings(tmp_path: Path) 
         [f"{tmp_path}/agent.toml:", "limits"],
         [f"{tmp_path}/agent.toml:", "min-free"],
     ]
-    assert faults[2].endswith("link-mode cannot be 'symlink' (it is one of hardlink, reflink, copy, overlay)")
+    assert faults[2].endswith(
+        "link-mode cannot be 'symlink' (it is one of hardlink, reflink, copy, overlay, writable-overlay)"
+    )
 
 
 def test_check_says_what_holds(file: Path, tmp_path: Path) -> None:

@@ -70,17 +70,15 @@ def test_it_is_read_only(mounts):
     assert refused.value.errno == errno.EROFS
 
 
-def test_with_an_upper_directory_edits_stay_there(mounts):
+def test_a_writable_one_keeps_edits_beside_it_and_no_tree_has_them(mounts):
     store, plan = NodeStore(mounts / "store"), plan_of(mounts / "w", _demo())
-    laid = _lay(mounts, plan)
-    overlay.unmount(laid)
-    (mounts / "upper").mkdir()
-    ready = read_ready(laid)
-    overlay.mount(laid, store, ready, upper=mounts / "upper")
+    laid = materialize(plan, store, mounts / "env", link_mode="writable-overlay").path
     (laid / _MODULE).unlink()
     (laid / _MODULE).write_bytes(b"VALUE = 2\n")
-    assert (mounts / "upper/upper" / _MODULE).read_bytes() == b"VALUE = 2\n"
+    ready = read_ready(laid)
+    assert Path(ready.edits, "upper", _MODULE).read_bytes() == b"VALUE = 2\n"
     assert (store.find(ready.parts[0].key).files / _MODULE).read_bytes() == b"VALUE = 1\n"
+    assert [(finding.path, finding.is_edit) for finding in verify(laid)] == [(_MODULE, True)]
 
 
 def test_of_two_wheels_with_one_file_the_later_wins_and_the_bytecode_of_the_other_is_hidden(mounts):
@@ -119,15 +117,18 @@ def test_more_layers_than_the_kernel_takes_are_refused(mounts, monkeypatch):
     assert not (mounts / "env").exists()
 
 
-def test_where_one_may_not_mount_it_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode", ["overlay", "writable-overlay"])
+def test_where_one_may_not_mount_it_is_refused_and_nothing_is_left(tmp_path, monkeypatch, mode):
     def forbidden(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(overlay, "_mount", forbidden)
+    plan, store = plan_of(tmp_path / "w", _demo()), NodeStore(tmp_path / "store")
+    (tmp_path / "envs").mkdir()
     with pytest.raises(PrefixRefused, match="no overlay can be mounted") as refused:
-        _lay(tmp_path, plan_of(tmp_path / "w", _demo()))
+        materialize(plan, store, tmp_path / "envs" / "env", link_mode=mode)
     assert "hardlinks" in refused.value.hint
-    assert not (tmp_path / "env").exists()
+    assert list((tmp_path / "envs").iterdir()) == []
 
 
 _INSIDE = """
