@@ -51,6 +51,17 @@ class CannotExport(UsageError):
     """The foreign format has no place for something that must not be left out; the message names it."""
 
 
+class NoPlaceFor(CannotExport):
+    """Files that a format of one kind of package cannot hold. Names all of them; `holds` says what it is for."""
+
+    def __init__(self, form: str, filenames: Sequence[str], *, holds: str) -> None:
+        lines = [f"{len(filenames)} files:", *(f"  {filename}" for filename in filenames)]
+        what = filenames[0] if len(filenames) == 1 else "\n".join(lines)
+        super().__init__(
+            f"{form} has no place for {what}", hint=f"{holds}; --partial leaves out other kinds of packages"
+        )
+
+
 class PrefixRefused(UsageError):
     """The environment cannot be made at that path, or not with that interpreter; what is there was left alone."""
 

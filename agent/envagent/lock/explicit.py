@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from envagent.errors import CannotExport, LockRefused, Problem
+from envagent.errors import LockRefused, NoPlaceFor, Problem
 from envagent.lock import conda_url, rules
 from envagent.lock.graph import link_order
 from envagent.lock.model import CondaPackage, Environment, Lock, Request, Target, interpreter_of
@@ -77,11 +77,9 @@ def _only_subdir(packages: Sequence[CondaPackage], name: str) -> str:
 
 
 def write(target: Target) -> bytes:
-    """The conda packages of a target. Raises CannotExport if it has others."""
-    for package in target.packages:
-        if not isinstance(package, CondaPackage):
-            raise CannotExport(
-                f"an explicit list has no place for {package.filename}", hint="it holds conda packages"
-            )
+    """The conda packages of a target. Raises NoPlaceFor others."""
+    misfits = [package.filename for package in target.packages if not isinstance(package, CondaPackage)]
+    if misfits:
+        raise NoPlaceFor("an explicit list", misfits, holds="it holds conda packages")
     lines = [f"{package.url}#sha256:{package.sha256}" for package in link_order(target)]
     return "\n".join([f"# platform: {target.platform}", "@EXPLICIT", *lines, ""]).encode()

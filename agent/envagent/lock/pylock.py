@@ -20,7 +20,7 @@ from packaging.pylock import (
     PylockValidationError,
 )
 
-from envagent.errors import CannotExport, LockRefused, Problem
+from envagent.errors import LockRefused, NoPlaceFor, Problem
 from envagent.lock import rules
 from envagent.lock.canonical import request_document
 from envagent.lock.document import Node
@@ -112,7 +112,7 @@ def _python_package(package: Package, file: PackageWheel | PackageSdist | Packag
 
 
 def write(label: str, request: Request, target: Target) -> bytes:
-    """The Python packages of a target of the environment `label`. Raises CannotExport for conda packages."""
+    """The Python packages of a target of the environment `label`. Raises NoPlaceFor conda packages."""
     environment = marker_environment(target)
     keys = ("sys_platform", "platform_machine", "python_version")
     document: dict[str, object] = {
@@ -128,9 +128,9 @@ def write(label: str, request: Request, target: Target) -> bytes:
 
 
 def _only_python(target: Target) -> tuple[PythonPackage, ...]:
-    for package in target.packages:
-        if package.kind == "conda" or not package.url:
-            raise CannotExport(f"pylock.toml has no place for {package.filename}", hint="it holds files of indexes")
+    misfits = [package.filename for package in target.packages if package.kind == "conda" or not package.url]
+    if misfits:
+        raise NoPlaceFor("pylock.toml", misfits, holds="it holds files of indexes")
     return target.python
 
 

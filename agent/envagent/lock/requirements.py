@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from envagent.errors import CannotExport, LockIncomplete, LockRefused, Problem
+from envagent.errors import LockIncomplete, LockRefused, NoPlaceFor, Problem
 from envagent.lock import rules
 from envagent.lock.complete import Completer, KnownFile, Wanted
 from envagent.lock.machine import best_wheel, holds, marker_environment, wheel_tags
@@ -195,12 +195,10 @@ def _package(pin: _Pin, file: KnownFile, index: str) -> PythonPackage:
 
 
 def write(target: Target) -> bytes:
-    """The Python packages of a target, hashed. Raises CannotExport for conda packages and built wheels."""
-    for package in target.packages:
-        if package.kind == "conda" or not package.url:
-            raise CannotExport(
-                f"requirements.txt has no place for {package.filename}", hint="it holds files of indexes"
-            )
+    """The Python packages of a target, hashed. Raises NoPlaceFor conda packages and built wheels."""
+    misfits = [package.filename for package in target.packages if package.kind == "conda" or not package.url]
+    if misfits:
+        raise NoPlaceFor("requirements.txt", misfits, holds="it holds files of indexes")
     indexes = dict.fromkeys(package.index for package in target.python if "://" in package.index)
     options = ["--index-url", *["--extra-index-url"] * len(indexes)]
     lines = [f"{option} {index}" for option, index in zip(options, indexes, strict=False)]

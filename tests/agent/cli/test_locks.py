@@ -61,7 +61,8 @@ def test_export_names_the_package_that_a_format_cannot_hold(agent: Agent, lock: 
     said = agent.say("export", lock, "--format", "pylock", "-o", tmp_path / "pylock.toml")
     assert said.code == 2
     assert said.err == (
-        "error: pylock.toml has no place for python-3.11.9-h9_0_cpython.conda\nhint: it holds files of indexes\n"
+        "error: pylock.toml has no place for python-3.11.9-h9_0_cpython.conda\n"
+        "hint: it holds files of indexes; --partial leaves out other kinds of packages\n"
     )
     assert not (tmp_path / "pylock.toml").exists()
 

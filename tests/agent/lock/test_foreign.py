@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import random
 import tomllib
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_packages_that_a_format_has_no_place_for_are_refused_unless_a_part_is_as
     part = export(mixed(), None, form, partial=True)
     packages = import_bytes(part, NAMES[form], Index.of(mixed()), machines=[MACHINE]).environment().target().packages
     assert [package.name for package in packages] == (["python"] if form == "explicit" else ["numpy"])
+
+
+@pytest.mark.parametrize("form", OF_PYTHON)
+def test_all_packages_that_a_format_has_no_place_for_are_named(form: Format):
+    target = mixed().environment().target()
+    url = "https://channel.example.org/demo/linux-64/zlib-1.3-0.conda"
+    again = dataclasses.replace(target.conda[0], name="zlib", version="1.3", build="0", url=url)
+    two = dataclasses.replace(target, packages=(*target.packages, again))
+    with pytest.raises(UsageError, match="has no place for 2 files:") as refused:
+        export(Lock({"default": Environment(targets=(two,))}), None, form)
+    assert refused.value.message.splitlines()[1:] == [f"  {target.conda[0].filename}", "  zlib-1.3-0.conda"]
+    assert "--partial" in refused.value.hint
 
 
 def test_an_export_asks_which_target_is_meant():
