@@ -121,7 +121,7 @@ def test_the_file_of_the_base_directories_is_read(tmp_path: Path) -> None:
         ({"ENVAGENT_PROXY": "http://me:word@x.example.org"}, "ENVAGENT_PROXY has more in it than a host and a port"),
         ({"ENVAGENT_PROXY_FALLBACK": "perhaps"}, "ENVAGENT_PROXY_FALLBACK cannot be 'perhaps'"),
         ({"ENVAGENT_LINK_MODE": "symlink"}, "ENVAGENT_LINK_MODE cannot be 'symlink'"),
-        ({"ENVAGENT_DATA": ""}, "ENVAGENT_DATA must be the path of a directory"),
+        ({"ENVAGENT_DATA": ""}, "ENVAGENT_DATA must be a path"),
         ({"ENVAGENT_CONFIG": "/nowhere.toml"}, "there is no configuration file /nowhere.toml"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
