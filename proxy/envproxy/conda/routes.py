@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from envproxy.demands import demands
+from envproxy.demands import HEADER, demands
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
 from envproxy.engine.freshness import wants_revalidation
@@ -162,8 +162,7 @@ class CondaRoutes:
     async def _send_package(
         self, request: web.Request, channel: Channel, where: str, name: Filename
     ) -> web.StreamResponse:
-        demanded = "".join(demands(request)).lower()
-        wanted = demanded if _SHA256.fullmatch(demanded) else None
+        wanted = _demanded(request)
         for _ in range(_TRIES):
             find = channel.look if request.method == "HEAD" else channel.package
             package = await find(where, name, wanted)
@@ -216,6 +215,17 @@ class CondaRoutes:
 
 def _missed(what: Representation) -> Representation:
     return replace(what, headers={**what.headers, CACHE_HEADER: "miss"})
+
+
+def _demanded(request: web.Request) -> str | None:
+    """The digest that the client demands. Raises ClientError for what is none, which would check nothing."""
+    demanded = {text.lower() for text in demands(request)}
+    if not demanded:
+        return None
+    digest = demanded.pop()
+    if demanded or not _SHA256.fullmatch(digest):
+        raise ClientError(f"{HEADER} is not one SHA-256", hint="it is 64 hexadecimal digits")
+    return digest
 
 
 def _place(request: web.Request) -> str:
