@@ -26,6 +26,13 @@ data = pathlib.Path(alpha.__file__).with_name("data")
 shutil.rmtree(data / "more")
 (data / "more").mkdir()
 """
+TRY = """
+import fcntl, os, sys
+try:
+    fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("held")
+"""
 
 
 @pytest.fixture
@@ -106,6 +113,15 @@ async def test_what_another_command_has_mounted_is_neither_mounted_again_nor_rem
     ]
     assert collected.json["environments"] == []
     assert (await inside(agent, lock, "python", "-c", SHOWN)).out == "edited\n"
+
+
+async def test_a_command_holds_its_edits_as_long_as_it_runs(agent: Agent, lock: Path) -> None:
+    await inside(agent, lock, "python", "-c", EDIT)
+    [edits] = kept(agent)
+    assert (await inside(agent, lock, "python", "-c", TRY, edits)).out == "held\n"
+    free = acquire(edits, wait=False)
+    assert free
+    free.release()
 
 
 async def test_an_environment_of_links_is_not_passed_off_as_a_writable_one(agent: Agent, lock: Path) -> None:
