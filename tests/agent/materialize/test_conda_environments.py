@@ -163,8 +163,7 @@ def test_a_place_too_long_for_a_binary_is_refused_and_left_alone(tmp_path):
         f"{place} is too long for prefixed-1.0-0.conda: lib/prefixed.bin has room for a path of {len(PLACEHOLDER)} "
         f"bytes, and this one has {len(str(place))}"
     )
-    assert not place.exists()
-    assert list(place.parent.iterdir()) == []
+    assert not place.parent.exists()
 
 
 def test_edited_files_and_links_are_found(tmp_path):
