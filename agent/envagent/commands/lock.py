@@ -17,6 +17,7 @@ from envagent.commands.diff import lines_of
 from envagent.commands.locks import check_output, file_at, write_out
 from envagent.config import config_of
 from envagent.errors import LockRefused, UsageError
+from envagent.lock import rules
 from envagent.lock.canonical import canonical_bytes, lock_id
 from envagent.lock.diff import diff
 from envagent.lock.model import Lock, Request
@@ -104,9 +105,11 @@ def _of_flags(args: Namespace) -> Request:
 def _requirement(text: str) -> str:
     """The text, which says which package is meant. Raises UsageError."""
     try:
-        Requirement(text)
+        requirement = Requirement(text)
     except (InvalidRequirement, RecursionError):
         raise UsageError(f"--pypi {text!r} is not a requirement (PEP 508)", hint="such as 'numpy>=2'") from None
+    if problem := rules.place(requirement.url):
+        raise UsageError(f"--pypi {text!r} {problem}", hint="name a release, a URL or a git repository")
     return text
 
 

@@ -23,6 +23,7 @@ MAX_SIZE = 2**40
 """Bytes: 1 TiB, far above any artifact, far below where integers stop being exact in JSON."""
 
 _MAX_TEXT = 4096
+_ELSEWHERE = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 _VCS = re.compile(r"git\+(https?://[^\s@]+)@([0-9a-f]{40}|[0-9a-f]{64})(#subdirectory=[A-Za-z0-9._/-]+)?")
 _SOURCE = re.compile(r"(https?://[^\s#]+)#sha256=[0-9a-f]{64}")
@@ -145,6 +146,18 @@ def requirement(word: str) -> str:
     if parsed.url and "@" in parsed.url.partition("://")[2].partition("/")[0]:
         return "carries credentials, which a lock must not"
     return text(word)
+
+
+def asked_requirement(word: str) -> str:
+    """The same, as somebody asks for it: from an index, or from a URL."""
+    return requirement(word) or place(Requirement(word).url)
+
+
+def place(asked: str | None) -> str:
+    """The URL of a requirement, if it has one: not a path, nor a file of this machine."""
+    if asked is None or _ELSEWHERE.match(asked):
+        return ""
+    return "is on this machine alone, and a lock names what others have too"
 
 
 def python_filename(word: str, *, kind: str, name: str, version: str) -> str:

@@ -28,7 +28,7 @@ def read(path: Path, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) 
     project = root.member("project")
     if "dependencies" in project.texts("dynamic"):
         project.member("dynamic").refuse("has dependencies, which only a build of the project would tell")
-    lines = list(project.texts("dependencies", rules.requirement))
+    lines = list(project.texts("dependencies", rules.asked_requirement))
     lines += _of_extras(project, extras)
     python = project.text("requires-python", rules.specifiers, default="")
     listed = root.member("dependency-groups")
@@ -50,7 +50,7 @@ def _of_extras(project: Node, extras: Iterable[str]) -> list[str]:
         if extra not in known:
             project.member("optional-dependencies").refuse(f"has no extra {extra!r}")
             continue
-        for line in project.member("optional-dependencies").texts(known[extra], rules.requirement):
+        for line in project.member("optional-dependencies").texts(known[extra], rules.asked_requirement):
             requirement = Requirement(line) if not rules.requirement(line) else None
             if requirement and pypi_name(requirement.name) == own:
                 waiting += [name for name in map(pypi_name, requirement.extras) if name not in waiting]

@@ -14,6 +14,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from envagent.errors import LockRefused, Problem
+from envagent.lock import rules
 from envagent.lock.model import Request
 from envagent.lock.requirements import logical_lines
 from envagent.lock.syntax import decoded
@@ -92,10 +93,12 @@ def _requirement(line: str, into: list[str]) -> str:
     if " --hash" in line:
         return "has digests, so this is a lock (`envagent import` reads it)"
     try:
-        into.append(str(Requirement(line)))
+        requirement = Requirement(line)
     except (InvalidRequirement, RecursionError):
         return f"is not a requirement (PEP 508): {line[:80]!r}"
-    return ""
+    into.append(str(requirement))
+    problem = rules.place(requirement.url)
+    return f"{problem}: {line[:80]!r}" if problem else ""
 
 
 def _option(line: str, reading: _Reading, into: list[str]) -> str:

@@ -162,6 +162,8 @@ async def test_what_is_wrong_with_the_command_line_is_said_before_anything_is_as
         (["lock"], 2, "nothing is asked for"),
         (["lock", "absent.txt"], 2, "there is no file absent.txt\nhint: name what says what to lock"),
         (["lock", "--pypi", "a>>1"], 2, "--pypi 'a>>1' is not a requirement"),
+        (["lock", "--pypi", "a @ ./a"], 2, "--pypi 'a @ ./a' is on this machine alone"),
+        (["lock", "--pypi", "a @ file:///a"], 2, "--pypi 'a @ file:///a' is on this machine alone"),
         (["lock", "--pypi", "a", "--exclude-newer", "yesterday"], 2, "'yesterday' is not a date"),
         (["lock", "--pypi", "a", "--platform", "amiga"], 2, "'amiga' is not a platform"),
         (["lock", "--pypi", "a", "--upgrade", "b"], 2, "there is no 'b' in the lock to upgrade"),

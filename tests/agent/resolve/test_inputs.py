@@ -73,13 +73,14 @@ def test_options_that_say_where_to_look_become_indexes_in_their_order(tmp_path: 
 
 
 def test_lines_that_no_lock_can_follow_are_refused_all_at_once(tmp_path: Path) -> None:
-    text = "-e ./lib\n./wheels/a.whl\nalpha==1.0 --hash=sha256:00\n-f wheels\n-r absent.txt\nbeta\n"
+    text = "-e ./lib\n./wheels/a.whl\nalpha==1.0 --hash=sha256:00\n-f wheels\n-r absent.txt\nbeta\nold @ ../old\n"
     assert problems(tmp_path, "requirements.txt", text) == [
         "requirements.txt line 1: is an option that no lock can follow: '-e ./lib'",
         "requirements.txt line 2: is not a requirement (PEP 508): './wheels/a.whl'",
         "requirements.txt line 3: has digests, so this is a lock (`envagent import` reads it)",
         "requirements.txt line 4: is an option that no lock can follow: '-f wheels'",
         "absent.txt: cannot be read: No such file or directory",
+        "requirements.txt line 7: is on this machine alone, and a lock names what others have too: 'old @ ../old'",
     ]
 
 
@@ -140,6 +141,10 @@ def test_what_only_a_build_or_this_machine_knows_of_a_project_is_refused(tmp_pat
     text = '[project]\nname = "a"\ndependencies = ["b"]\n[tool.uv.sources]\nb = {path = "../b"}\n'
     assert problems(tmp_path, "pyproject.toml", text) == [
         "$.tool.uv.sources.b: is a source that a lock cannot follow"
+    ]
+    text = '[project]\nname = "a"\ndependencies = ["b @ file:///b", "c @ https://files.example.org/c-1.tar.gz"]\n'
+    assert problems(tmp_path, "pyproject.toml", text) == [
+        "$.project.dependencies[0]: is on this machine alone, and a lock names what others have too"
     ]
 
 
