@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -195,3 +196,24 @@ async def test_uninterrupted_work_gives_its_result_or_its_error() -> None:
     assert await uninterrupted(asyncio.sleep(0, "result")) == "result"
     with pytest.raises(NoSuchThing, match="nothing here"):
         await uninterrupted(missing())
+
+
+async def test_a_failure_after_the_cancellation_is_not_reported_as_forgotten() -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        raise OSError("the disk is full")
+
+    caller = asyncio.create_task(uninterrupted(work()))
+    await begun.wait()
+    caller.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    del caller
+    gc.collect()
+    assert reported == []

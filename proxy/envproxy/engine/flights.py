@@ -25,6 +25,8 @@ async def uninterrupted(work: Coroutine[Any, Any, V]) -> V:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear it, and asyncio would report it as forgotten
         raise
 
 
