@@ -15,7 +15,6 @@ from envagent.fetch.network import Network
 from envagent.fetch.sources import Sources
 from envproxy.errors import UpstreamError
 from fixtures.fetching import NoTime, Told, locked
-from fixtures.proxy import running_proxy
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 
@@ -59,17 +58,6 @@ async def upstream() -> AsyncIterator[FakeIndex]:
     async with FakeIndex() as index:
         index.add(ALPHA)
         yield index
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path, upstream: FakeIndex) -> AsyncIterator[LocalProxy]:
-    async with running_proxy(tmp_path, upstream=upstream) as running:
-        yield running
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return Artifacts(tmp_path / "artifacts")
 
 
 async def fetched(node: Node, artifacts: Artifacts, upstream: FakeIndex, proxy: str, clock: FakeClock) -> Told:

@@ -42,17 +42,6 @@ async def upstream() -> AsyncIterator[FakeIndex]:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, upstream: FakeIndex) -> AsyncIterator[LocalProxy]:
-    async with running_proxy(tmp_path, upstream=upstream) as running:
-        yield running
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return Artifacts(tmp_path / "artifacts")
-
-
-@pytest.fixture
 def packages(upstream: FakeIndex) -> list[PythonPackage]:
     return [locked(dist, upstream.file_url(dist.filename)) for dist in (ALPHA, BETA)]
 
