@@ -62,7 +62,8 @@ async def test_one_copy_leaves_the_proxy_for_three_nodes_that_want_an_artifact_a
         async with running_nodes(tmp_path, proxy.url, 3) as nodes:
             got = await asyncio.gather(*(node.get(path_of(dist)) for node in nodes))
             found = await statuses(nodes)
-        traced = await nodes[0].said("trace", dist.sha256[:12])  # the log has its last second when the node has ended
+            await nodes[0].stop()  # which writes the last second of its log
+            traced = await nodes[0].said("trace", dist.sha256[:12])
     size = len(dist.data)
     assert got == [dist.sha256] * 3
     assert sum(one["origin_bytes"] for one in found) == size
