@@ -1,8 +1,8 @@
 """What the agent is told by its surroundings: flags before variables before a file before defaults, read once.
 
-Every setting has a flag, a variable ENVAGENT_<NAME> and a key in the TOML file: `--config`, else ENVAGENT_CONFIG,
-else `$XDG_CONFIG_HOME/envagent/config.toml` where there is one. A mistake is refused with the place it stands in.
-Secrets are named by reference only (env:NAME or file:PATH), and have no flag.
+Every setting has a variable ENVAGENT_<NAME> and a key in the TOML file: `--config`, else ENVAGENT_CONFIG, else
+`$XDG_CONFIG_HOME/envagent/config.toml` where there is one. What differs from call to call has a flag, too. A mistake
+is refused with the place it stands in. Secrets are named by reference only (env:NAME or file:PATH), without a flag.
 """
 
 from __future__ import annotations

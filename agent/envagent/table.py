@@ -225,7 +225,7 @@ COMMANDS = (
         "`materialize` and `run` hand their work to the daemon of their data directory, if there is one. It prints "
         "where it serves once it answers; SIGTERM and Ctrl-C let running work finish. docs/daemon.md has its API. "
         "With a proxy and an address it is a node of the swarm, too: it takes pieces of artifacts from its peers and "
-        "gives them on, and clients of this machine find the faces of the proxy there (docs/swarm.md).",
+        "gives them on, and clients of this machine find the faces of the proxy there (docs/node.md).",
         (
             Argument(
                 "show status and events to this machine, too (loopback, unless there is a proxy)",
@@ -235,6 +235,14 @@ COMMANDS = (
             Argument("an envproxy, to be a node of its swarm", "--proxy", "URL"),
             Argument("where this machine is: peers of the same zone come first", "--zone", "ZONE"),
             Argument("whose this machine is (default: what its secret says)", "--tenant", "TENANT"),
+            Argument(
+                "where its peers come, if both sides present a certificate: all of the four or none",
+                "--peers-listen",
+                "HOST:PORT",
+            ),
+            Argument("the certificate of this node, in PEM", "--peers-cert", "FILE"),
+            Argument("the key of that, in PEM without a passphrase", "--peers-key", "FILE"),
+            Argument("the authority of all its peers' certificates, in PEM", "--peers-ca", "FILE"),
             *_PLACE,
         ),
         (

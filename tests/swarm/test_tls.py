@@ -13,8 +13,10 @@ import pytest
 import trustme
 
 from envagent.config import Config
+from envagent.config import config_of as command_config
 from envagent.errors import UsageError
 from envagent.peers.tls import trust_of
+from envagent.table import parsed
 from envproxy.kinds import Address
 from envproxy.swarm.layout import Layout
 from fixtures.node import HOST, SECRET, SWARM, running_node
@@ -97,6 +99,14 @@ async def test_a_node_with_a_certificate_takes_nothing_from_one_without(tmp_path
         found = await secured.status()
     assert got == [DIST.sha256] * 2
     assert (found["origin_bytes"], found["peer_bytes_down"]) == (len(DIST.data), 0)
+
+
+def test_each_setting_has_a_flag_of_its_name(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "ca")}
+    flags = [f"--peers-{name}={file}" for name, file in files.items()]
+    config = command_config(parsed(["serve", "--peers-listen", "127.0.0.1:8419", *flags]))
+    assert config.peers_listen == Address("127.0.0.1", 8419)
+    assert (config.peers_cert, config.peers_key, config.peers_ca) == tuple(files.values())
 
 
 def test_without_any_of_the_settings_there_is_no_tls(tmp_path: Path) -> None:
