@@ -37,9 +37,12 @@ _MAKING = (
 _OUTPUT = Argument("where to write it (default: stdout)", "--output", "FILE", short="-o")
 _MACHINES = (
     Argument(
-        "a platform to read formats for that name no machine; may be given again", "--platform", "PLATFORM", many=True
+        "a machine to read formats for that name none (default: this one); may be given again",
+        "--platform",
+        "PLATFORM",
+        many=True,
     ),
-    Argument("the Python version of these machines", "--python", "VERSION"),
+    Argument("the Python version of these machines (default: that of envagent)", "--python", "VERSION"),
 )
 
 COMMANDS = (
@@ -145,6 +148,7 @@ COMMANDS = (
             _ENV,
             _TARGET,
             Argument("leave out packages of kinds that the format does not know", "--partial"),
+            *_MACHINES,
         ),
         (("envagent export lock.json --format pylock -o pylock.toml", "for pip, uv and pdm"),),
     ),

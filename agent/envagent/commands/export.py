@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envagent.commands.locks import file_at, write_out
-from envagent.lock.formats import export, read
+from envagent.commands.locks import lock_of, write_out
+from envagent.lock.formats import export
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> int:
     """Write it."""
-    data = export(read(file_at(args.lock)), args.env, args.format, target=args.target, partial=args.partial)
+    data = export(lock_of(args.lock, args), args.env, args.format, target=args.target, partial=args.partial)
     write_out(data, args.output)
     return 0

@@ -23,7 +23,11 @@ def run(args: Namespace) -> int:
     console = Console(sys.stderr)
     try:
         completer = LateCompleter(config_of(args), console)
-        lock = import_lock(file_at(args.file), completer, machines=machines(args.platform, args.python))
+        place = file_at(args.file)
+        targets = machines(place, args)
+        if targets and not (args.platform and args.python):
+            say(f"reading it for {targets[0].platform} and Python {targets[0].python_version}")
+        lock = import_lock(place, completer, machines=targets)
     finally:
         console.close()
     write_out(canonical_bytes(lock), args.output)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envagent import machine as here
 from envagent.errors import UsageError
-from envagent.lock.model import Interpreter, Target
+from envagent.lock.formats import needs_machines
+from envagent.lock.model import Interpreter
+from envagent.recall import PYTHON
+from envagent.resolve.machines import machine, this_machine
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from envagent.lock.model import Lock
+    from envagent.lock.model import Lock, Target
 
 
 def lock_of(path: str, args: Namespace) -> Lock:
     """The lock in the file, whatever its format. Raises LockRefused, UsageError."""
     from envagent.lock.formats import read  # noqa: PLC0415  # imports what each format needs
 
-    return read(file_at(path), machines=machines(args.platform, args.python))
+    place = file_at(path)
+    return read(place, machines=machines(place, args))
 
 
 def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
@@ -35,16 +41,19 @@ def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
     return found
 
 
-def machines(platforms: list[str], python: str | None) -> tuple[Target, ...]:
-    """Targets without packages, of `--platform` and `--python`; none if neither is given. Raises UsageError."""
-    if not platforms and python is None:
+def machines(path: Path, args: Namespace) -> tuple[Target, ...]:
+    """Targets without packages that the file is to be read for: none if it names its own and nobody else does.
+
+    What `--platform` and `--python` leave open is this machine, as `envagent lock` takes it, and the minor version of
+    the Python that runs this. Raises UsageError, LockRefused.
+    """
+    if not (args.platform or args.python or needs_machines(path.read_bytes(), path.name)):
         return ()
-    if python is None or not platforms:
-        raise UsageError(
-            "a machine has a platform and a Python version", hint="give both: --platform linux-64 --python 3.12"
-        )
+    python = Interpreter("system", version=args.python or PYTHON.rpartition(".")[0])
+    named = [machine(words) for words in args.platform]
+    platform = here.platform(os.uname())
     return tuple(
-        Target(platform=platform, interpreter=Interpreter("system", version=python)) for platform in platforms
+        replace(target, interpreter=python) for target in named or [this_machine(platform, here.detect({"__glibc"}))]
     )
 
 

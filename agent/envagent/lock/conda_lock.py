@@ -142,7 +142,7 @@ def _written(package: Package, target: Target) -> dict[str, object]:
             raise CannotExport(f"conda-lock needs an md5 of {package.filename}, and the lock has none")
         manager, digests = "conda", {"md5": package.md5, "sha256": package.sha256}
         dependencies = dict(_name_and_spec(depend) for depend in package.depends)
-    elif isinstance(package, PythonPackage) and package.url and _is_condas(target):
+    elif isinstance(package, PythonPackage) and package.url and target.has_condas_python:
         manager, digests = "pip", {"sha256": package.sha256}
         dependencies = _requirements(package, target)
     else:
@@ -160,10 +160,6 @@ def _written(package: Package, target: Target) -> dict[str, object]:
         "category": _MAIN,
         "optional": False,
     }
-
-
-def _is_condas(target: Target) -> bool:
-    return target.interpreter is not None and target.interpreter.kind == "conda"
 
 
 def _name_and_spec(depend: str) -> tuple[str, str]:

@@ -145,6 +145,11 @@ class Target:
         return tuple(package for package in self.packages if isinstance(package, PythonPackage))
 
     @property
+    def has_condas_python(self) -> bool:
+        """Whether its Python is one of its conda packages."""
+        return self.interpreter is not None and self.interpreter.kind == "conda"
+
+    @property
     def archive(self) -> InterpreterArchive | None:
         """The archive whose Python runs, where that is neither conda's nor the machine's."""
         if self.interpreter is None or self.interpreter.kind != "files":
@@ -198,7 +203,7 @@ class Environment:
                 return target
         known = ", ".join(target.name for target in self.targets) or "none"
         wanted = f"no target {name!r}" if name else "several targets" if self.targets else "no target at all"
-        raise UsageError(f"the environment has {wanted}", hint=f"its targets are: {known}")
+        raise UsageError(f"the environment has {wanted}", hint=f"its targets are: {known}; --target names one")
 
 
 @dataclass(frozen=True, slots=True)

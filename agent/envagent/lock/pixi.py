@@ -188,7 +188,7 @@ def write(lock: Lock) -> bytes:
         for target in environment.targets:
             _add_once(machines, target.name, _machine(target))
             for package in target.packages:
-                _add_once(packages, package.url, _entry(package))
+                _add_once(packages, package.url, _entry(package, target))
     environments = {name: _environment_entry(lock.environments[name]) for name in sorted(lock.environments)}
     return write_yaml(
         {
@@ -249,9 +249,12 @@ def _link_order(entry: Mapping[str, object]) -> tuple[str, str]:
     return (kind, str(entry[kind]))
 
 
-def _entry(package: Package) -> dict[str, object]:
-    if isinstance(package, InterpreterArchive) or not package.url:
-        raise CannotExport(f"pixi.lock has no place for {package.filename}", hint="it is no file of an upstream")
+def _entry(package: Package, target: Target) -> dict[str, object]:
+    is_homeless = isinstance(package, PythonPackage) and not target.has_condas_python
+    if isinstance(package, InterpreterArchive) or not package.url or is_homeless:
+        raise CannotExport(
+            f"pixi.lock has no place for {package.filename}", hint="it knows files of upstreams, and conda's Python"
+        )
     entry: dict[str, object] = {_kind(package): package.url}
     if isinstance(package, CondaPackage):
         entry |= {"sha256": package.sha256, "md5": package.md5, "depends": list(package.depends)}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from envagent.machine import platform
 from fixtures.agent import Agent
 from fixtures.locks import NUMPY_SHA, PYTHON_SHA, example, package_of
 
@@ -73,14 +75,41 @@ def test_export_writes_a_part_when_it_is_asked_for_one(agent: Agent, lock: Path)
     assert f"numpy==2.1.0 \\\n    --hash=sha256:{NUMPY_SHA}" in said.out
 
 
-def test_a_format_without_machines_asks_for_them(agent: Agent, tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text(f"numpy==2.1.0 --hash=sha256:{NUMPY_SHA}\n")
-    said = agent.say("import", tmp_path / "requirements.txt")
-    assert said.code == 3
-    assert "does not say for which machine (name the platform and the Python version)" in said.err
-    half = agent.say("import", tmp_path / "requirements.txt", "--python", "3.12")
-    assert half.code == 2
-    assert half.err.endswith("hint: give both: --platform linux-64 --python 3.12\n")
+PYLOCK = f"""
+lock-version = "1.0"
+created-by = "someone"
+[[packages]]
+name = "alpha"
+version = "1.0"
+[[packages.wheels]]
+url = "https://files.example.org/alpha-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
+size = 3
+hashes = {{sha256 = "{NUMPY_SHA}"}}
+[[packages.wheels]]
+url = "https://files.example.org/alpha-1.0-py3-none-any.whl"
+size = 4
+hashes = {{sha256 = "{PYTHON_SHA}"}}
+"""
+
+
+def test_a_format_without_machines_is_read_for_this_one(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "pylock.toml").write_text(PYLOCK)
+    said = agent.say("import", tmp_path / "pylock.toml", "--python", "3.11")
+    [target] = said.json["environments"]["default"]["targets"]
+    assert (target["platform"], target["interpreter"]["version"]) == (platform(os.uname()), "3.11")
+    assert said.err == f"reading it for {platform(os.uname())} and Python 3.11\n"
+    assert agent.say("tree", tmp_path / "pylock.toml").out == "alpha 1.0 (wheel)\n"
+    assert "alpha @ https" in agent.say("export", tmp_path / "pylock.toml", "--format", "requirements").out
+
+
+def test_a_format_without_machines_is_read_for_those_that_are_named(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "pylock.toml").write_text(PYLOCK)
+    named = ("--platform", "linux-64", "--platform", "linux-64+glibc=2.17", "--python", "3.12")
+    said = agent.say("import", tmp_path / "pylock.toml", *named)
+    targets = said.json["environments"]["default"]["targets"]
+    found = [(one["virtual-packages"]["__glibc"], one["packages"][0]["size"]) for one in targets]
+    assert sorted(found) == [("2.17", 4), ("2.28", 3)]
+    assert said.err == ""
 
 
 def test_diff_shows_the_version_that_changed(agent: Agent, lock: Path, newer: Path) -> None:

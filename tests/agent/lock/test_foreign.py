@@ -101,7 +101,7 @@ def test_an_export_asks_which_target_is_meant():
     two = Lock({"default": Environment(targets=(MACHINE, Target(platform="win-64")))})
     with pytest.raises(UsageError, match="several targets") as several:
         export(two, None, "requirements")
-    assert several.value.hint == "its targets are: linux-64, win-64"
+    assert several.value.hint == "its targets are: linux-64, win-64; --target names one"
     assert export(two, None, "requirements", target="linux-64") == b"# for linux-64, Python 3.11.7\n"
 
 

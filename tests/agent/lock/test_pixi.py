@@ -12,9 +12,9 @@ from rattler.lock import LockFile
 from envagent.errors import CannotExport, LockIncomplete, LockRefused
 from envagent.lock import pixi
 from envagent.lock.formats import export, import_bytes, import_lock, read
-from envagent.lock.model import Environment, InterpreterArchive, Lock, Target
+from envagent.lock.model import Environment, Interpreter, InterpreterArchive, Lock, Target
 from envagent.lock.reading import from_document
-from fixtures.locks import CHANNEL, Index, condas, example, locks, real
+from fixtures.locks import CHANNEL, Index, condas, example, locks, real, wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,6 +223,11 @@ def test_what_pixi_has_no_place_for_is_not_left_out_silently():
     target = Target(platform="linux-64", packages=(archive,))
     with pytest.raises(CannotExport, match="has no place for a"):
         pixi.write(Lock({"default": Environment(targets=(target,))}))
+    wheels = Target(
+        platform="linux-64", interpreter=Interpreter("system", version="3.12"), packages=(wheel("b", "1"),)
+    )
+    with pytest.raises(CannotExport, match="has no place for b-1"):
+        pixi.write(Lock({"default": Environment(targets=(wheels,))}))
     one, other = (Target(platform="linux-64", virtual_packages={"__cuda": v}) for v in ("11", "12"))
     both = Lock({"a": Environment(targets=(one,)), "b": Environment(targets=(other,))})
     with pytest.raises(CannotExport, match="two environments mean different things by linux-64"):
