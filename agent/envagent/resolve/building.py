@@ -23,7 +23,7 @@ from envagent.lock.model import PythonPackage
 from envagent.machine import platform
 from envagent.materialize.pythons import find_system
 from envagent.resolve import metadata, notes, programs
-from envagent.resolve.uv import sources
+from envagent.resolve.uv import TO_BUILD, sources
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _EPOCH = {"SOURCE_DATE_EPOCH": "1577836800"}  # a build that keeps to it gives the same bytes whenever it is made
 _LINES = 30  # of what a failed build said: the last ones tell why
-_HINT = "install what the build needs, or take a release that has wheels (--only-binary)"
 _POLL_S = 0.05  # how often to look whether another process has stored the same wheel
 
 Wheel = tuple[PythonPackage, "Metadata"]
@@ -114,7 +113,7 @@ class Builder:
             wheels = sorted((room / "out").glob("*.whl"))
             if code or len(wheels) != 1:
                 told = programs.indented("\n".join(said.splitlines()[-_LINES:]))
-                raise BuildFailed(f"no wheel could be built of {what}:\n{told}", hint=_HINT)
+                raise BuildFailed(f"no wheel could be built of {what}:\n{told}", hint=TO_BUILD)
             if not best_wheel([wheels[0].name], wheel_tags(question.machine)):
                 raise BuildFailed(f"{what} builds {wheels[0].name}, which is not for {question.machine.name}")
             data = wheels[0].read_bytes()

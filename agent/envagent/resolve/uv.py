@@ -8,6 +8,7 @@ the target itself (pypi.py).
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
-from envagent.errors import SourceUnreachable, Unresolvable, UsageError
+from envagent.errors import BuildFailed, SourceUnreachable, Unresolvable, UsageError
 from envagent.resolve import programs
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ _PLATFORMS = {
 }
 _MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _GLIBC_MINORS = (17, 28, *range(31, 41))
-_UNANSWERED = 2  # its exit code for anything but "no solution"
+_UNANSWERED = 2  # its exit code where the network failed; other failures it tells by words alone
+_NO_CHECKOUT = "Git operation failed"
+_FORBIDDEN = "Building source distributions for"  # ... is disabled
+_NO_BUILD = re.compile(r"\s*Failed to (download and )?build ")
+TO_BUILD = "install what the build needs, or take a release that has wheels (--only-binary)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +150,7 @@ class Uv:
     login: Login = Login()
 
     async def compile(self, question: Question, room: Path) -> bytes:
-        """The pylock.toml that answers the question; `room` is an empty directory. Raises Unresolvable."""
+        """The pylock.toml that answers the question; `room` is an empty directory. Raises what `refusal` makes."""
         for name, content in files(question).items():
             (room / name).write_bytes(content)
         release = question.machine.virtual_packages.get("__osx", "")
@@ -169,11 +174,16 @@ class Uv:
         )
 
 
-def refusal(code: int, said: str, machine: Target) -> Unresolvable | SourceUnreachable:
+def refusal(code: int, said: str, machine: Target) -> Unresolvable | SourceUnreachable | BuildFailed:
     """What uv's failure means, in uv's own words."""
     words = plain(said)
+    what = f"uv could not resolve for {machine.name}:\n{words}"
     if code == _UNANSWERED:
-        return SourceUnreachable(f"uv could not resolve for {machine.name}:\n{words}", hint="is the index reachable?")
+        return SourceUnreachable(what, hint="is the index reachable?")
+    if _NO_CHECKOUT in words:
+        return SourceUnreachable(what, hint="is the repository reachable, and has it what is asked for?")
+    if _NO_BUILD.match(words) and _FORBIDDEN not in words:
+        return BuildFailed(what, hint=TO_BUILD)
     return Unresolvable(f"the Python packages cannot be resolved for {machine.name}:\n{words}")
 
 

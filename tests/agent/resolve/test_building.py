@@ -11,11 +11,13 @@ import pytest
 from aiohttp import web
 
 from envagent.config import Config
-from envagent.errors import BuildFailed, Unresolvable
+from envagent.errors import BuildFailed, SourceUnreachable, Unresolvable
 from envagent.fetch.artifacts import Artifacts
 from envagent.garbage import collect
+from envagent.lock.model import Target
 from envagent.machine import platform
 from envagent.resolve.asked import Upgrade
+from envagent.resolve.uv import refusal
 from envagent.store.references import References
 from fixtures.locking import lock, releases
 from fixtures.sources import BACKEND, committed, sdist
@@ -139,6 +141,25 @@ async def test_a_repository_is_built_at_the_commit_that_its_branch_is_at(
     assert alpha.built_from == f"git+{site}/lib/.git@{commit}"
     assert alpha.requested_by == (f"alpha @ git+{site}/lib/.git@main",)
     assert beta.name == "beta"
+
+
+async def test_a_repository_that_does_not_answer_is_the_networks_fault(
+    tmp_path: Path, data: Path, proxy: LocalProxy, site: str
+) -> None:
+    await asyncio.to_thread(committed, tmp_path / "site" / "lib", "alpha", "3.1")
+    for place in (f"{site}/absent/.git", f"{site}/lib/.git@no-such-branch"):
+        with pytest.raises(SourceUnreachable) as failed:
+            await lock(data, proxy.url, HERE, pypi=(f"alpha @ git+{place}",))
+        assert failed.value.hint == "is the repository reachable, and has it what is asked for?"
+        assert failed.value.exit_code == 1
+
+
+def test_a_build_that_fails_while_versions_are_sought_is_no_conflict_of_versions() -> None:
+    said = "error: Failed to build `alpha==1.0`\n  cause: The build backend returned an error\n"
+    failed = refusal(1, said, Target(platform="linux-64"))
+    assert isinstance(failed, BuildFailed)
+    assert "The build backend returned an error" in failed.message
+    assert "--only-binary" in failed.hint
 
 
 async def test_a_project_may_be_below_the_top_of_its_repository(
