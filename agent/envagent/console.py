@@ -1,7 +1,8 @@
 """Progress on stderr: bars where a person watches, a line a stage where a log is written.
 
 Nothing is shown, and nothing imported for it, before there is something to tell. Reports come from any thread. A
-server that fails is a line of its own in both, once: the next one may be slower, and the line tells why.
+server that fails is a line of its own in both, once: the next one may be slower, and the line tells why. Some of them
+do, where a server is down that all files come from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from envagent.lock.model import Package
     from envagent.materialize.progress import Progress
 
+_TROUBLES = 10  # lines that say why
 _DOING = {"unpack": "unpacking", "compile": "compiling", "link": "linking"}
 _DONE = {"unpack": "unpacked", "compile": "compiled", "link": "linked"}
 
@@ -53,9 +55,11 @@ class Console(Report):
     def troubled(self, name: str, why: str) -> None:
         """A server failed."""
         line = f"{name}: {why}\n"
-        if line in self._told:
+        if line in self._told or len(self._told) > _TROUBLES:
             return
         self._told.add(line)
+        if len(self._told) > _TROUBLES:
+            line = "there is more trouble of this kind\n"
         if self._bars:
             self._bars.console.print(line, end="", markup=False, highlight=False)
         else:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_NAMED = 20  # files in a message about many
+
+
 class EnvagentError(Exception):
     """The root: `exit_code` is what the command ends with."""
 
@@ -86,12 +89,17 @@ class BuildFailed(EnvagentError):
 
 
 class FetchFailed(EnvagentError):
-    """Artifacts that neither this machine nor any source has. Carries all of them, each with the reason."""
+    """Artifacts that neither this machine nor any source has. Carries all of them, each with the reason.
+
+    The message names some: a server that is down has hundreds.
+    """
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(problems)
         count = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
-        lines = [f"{count} could not be fetched:", *(f"  {problem}" for problem in self.problems)]
+        lines = [f"{count} could not be fetched:", *(f"  {problem}" for problem in self.problems[:_NAMED])]
+        if others := len(self.problems[_NAMED:]):
+            lines.append(f"  and {others} more")
         super().__init__("\n".join(lines), hint=hint)
 
 

@@ -22,6 +22,8 @@ Rule = Callable[[str], str]
 MAX_SIZE = 2**40
 """Bytes: 1 TiB, far above any artifact, far below where integers stop being exact in JSON."""
 
+OF_THIS_MACHINE = "is on this machine alone, and a lock names what others have too"
+
 _MAX_TEXT = 4096
 _ELSEWHERE = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
@@ -155,9 +157,7 @@ def asked_requirement(word: str) -> str:
 
 def place(asked: str | None) -> str:
     """The URL of a requirement, if it has one: not a path, nor a file of this machine."""
-    if asked is None or _ELSEWHERE.match(asked):
-        return ""
-    return "is on this machine alone, and a lock names what others have too"
+    return "" if asked is None or _ELSEWHERE.match(asked) else OF_THIS_MACHINE
 
 
 def python_filename(word: str, *, kind: str, name: str, version: str) -> str:

@@ -83,6 +83,9 @@ def _spec(name: str, node: Node) -> str:
     if not isinstance(node.value, dict):
         version = node.as_text()
         return name if version == "*" else f"{name} {version}"
+    if source := next((key for key in ("path", "git", "url") if node.has(key)), None):
+        node.refuse(f"is no package of a channel, but of a {source}", hint="build and publish it")
+        return name
     node.only("version", "build", "channel")
     channel = f"{node.text('channel')}::" if node.has("channel") else ""
     words = [f"{key}='{node.text(key)}'" for key in ("version", "build") if node.has(key)]
@@ -103,7 +106,7 @@ def _requirement(name: str, node: Node) -> Requirement | None:
     table = node.value if isinstance(node.value, dict) else {"version": node.as_text()}
     node = Node(table, node.where, node.problems)
     if node.has("path"):
-        node.refuse("is on this machine alone, and a lock names what others have too")
+        node.refuse(rules.OF_THIS_MACHINE)
         return None
     node.only("version", "extras", "git", "branch", "tag", "rev", "subdirectory", "url")
     extras = f"[{','.join(node.texts('extras'))}]" if node.has("extras") else ""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from packaging.dependency_groups import resolve_dependency_groups
 from packaging.requirements import InvalidRequirement, Requirement
 
-from envagent.errors import LockRefused, Problem
 from envagent.lock import rules
 from envagent.lock.document import Node
 from envagent.lock.model import Request, pypi_name
@@ -31,11 +30,9 @@ def read(path: Path, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) 
     lines = list(project.texts("dependencies", rules.asked_requirement))
     lines += _of_extras(project, extras)
     python = project.text("requires-python", rules.specifiers, default="")
-    listed = root.member("dependency-groups")
-    lines += _of_groups(listed.expect(dict, {}) if listed.there else {}, groups, path.name)
-    root.refuse_if_any(path.name)
+    lines += _of_groups(root, groups)
     sources = dict(root.member("tool").member("uv").members("sources"))
-    requirements = tuple(_sourced(line, sources) for line in lines)
+    requirements = tuple(_sourced(line, sources) for line in lines if not rules.asked_requirement(line))
     root.refuse_if_any(path.name)
     return Request(python=python, pypi=requirements)
 
@@ -59,12 +56,33 @@ def _of_extras(project: Node, extras: Iterable[str]) -> list[str]:
     return lines
 
 
-def _of_groups(listed: dict[str, Any], groups: Sequence[str], name: str) -> list[str]:
+def _of_groups(root: Node, groups: Sequence[str]) -> list[str]:
+    """The dependencies of the groups. What is no requirement has a place; the rest of PEP 735 packaging checks."""
+    node = root.member("dependency-groups")
+    listed: dict[str, Any] = node.expect(dict, {}) if node.there else {}
+    before = len(root.problems)
+    _check_lines(root, listed, groups)
+    if len(root.problems) > before:
+        return []
     try:
         return list(resolve_dependency_groups(listed, *groups))
     except (ValueError, LookupError, TypeError, InvalidRequirement, ExceptionGroup) as error:
-        reasons = error.exceptions if isinstance(error, ExceptionGroup) else [error]
-        raise LockRefused(name, [Problem("$['dependency-groups']", str(reason)) for reason in reasons]) from None
+        for reason in error.exceptions if isinstance(error, ExceptionGroup) else [error]:
+            node.refuse(str(reason))
+        return []
+
+
+def _check_lines(root: Node, listed: dict[str, Any], groups: Sequence[str]) -> None:
+    """Refuse, at their places, lines of these groups and of those that they include."""
+    spelled = {pypi_name(name): name for name in listed}
+    waiting = [spelled[name] for name in map(pypi_name, groups) if name in spelled]
+    for group in waiting:  # grows while it is walked
+        for element in root.member("dependency-groups").elements(group):
+            if isinstance(element.value, str):
+                element.as_text(rules.asked_requirement)
+            elif element.has("include-group"):
+                included = spelled.get(pypi_name(element.text("include-group")))
+                waiting += [included] if included and included not in waiting else []
 
 
 def _sourced(line: str, sources: dict[str, Node]) -> str:

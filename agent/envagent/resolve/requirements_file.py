@@ -23,6 +23,7 @@ from envproxy.config import default_endpoint
 
 _OPTION = re.compile(r"(--?[a-z-]+)[ =]?(.*)")
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-i": "--index-url", "-e": "--editable", "-f": "--find-links"}
+_PATHS = (".", "/", "file:")
 _WITHOUT_MEANING = {"--prefer-binary", "--use-feature", "--trusted-host", "--require-hashes"}
 
 
@@ -95,7 +96,8 @@ def _requirement(line: str, into: list[str]) -> str:
     try:
         requirement = Requirement(line)
     except (InvalidRequirement, RecursionError):
-        return f"is not a requirement (PEP 508): {line[:80]!r}"
+        what = rules.OF_THIS_MACHINE if line.startswith(_PATHS) else "is not a requirement (PEP 508)"
+        return f"{what}: {line[:80]!r}"
     into.append(str(requirement))
     problem = rules.place(requirement.url)
     return f"{problem}: {line[:80]!r}" if problem else ""

@@ -51,6 +51,16 @@ def test_a_terminal_gets_bars_that_name_what_is_done(monkeypatch: pytest.MonkeyP
         assert expected in shown
 
 
+def test_a_server_that_is_down_for_all_files_is_told_of_for_some() -> None:
+    log = io.StringIO()
+    console = Console(log)
+    for number in range(300):
+        console.troubled(f"alpha-{number}.whl", "the proxy answered 503")
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "alpha-0.whl: the proxy answered 503"
+    assert lines[9:] == ["alpha-9.whl: the proxy answered 503", "there is more trouble of this kind"]
+
+
 def test_a_command_without_work_writes_nothing() -> None:
     terminal = Terminal()
     Console(terminal).close()

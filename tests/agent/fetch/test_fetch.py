@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from envagent.errors import AccessRefused, DiskRefused, FetchFailed, SourceUnreachable
+from envagent.errors import AccessRefused, DiskRefused, FetchFailed, Problem, SourceUnreachable
 from envagent.fetch.artifacts import Artifacts
 from envagent.fetch.fetch import download, fetch
 from envagent.fetch.network import Network
@@ -144,6 +144,18 @@ async def test_files_that_cannot_be_had_are_all_told_and_the_others_stay(
     assert sorted(problem.where for problem in raised.value.problems) == [BETA.filename, gamma.filename]
     assert str(raised.value).startswith("2 files could not be fetched:\n  ")
     assert artifacts.find(ALPHA.sha256, len(ALPHA.data)) is not None
+
+
+def test_of_hundreds_of_files_that_cannot_be_had_some_are_named() -> None:
+    failed = FetchFailed([Problem(f"alpha-{number}.whl", "gone") for number in range(300)])
+    lines = str(failed).splitlines()
+    assert (lines[0], lines[1], lines[-1]) == (
+        "300 files could not be fetched:",
+        "  alpha-0.whl: gone",
+        "  and 280 more",
+    )
+    assert len(lines) == 22
+    assert len(failed.problems) == 300
 
 
 async def test_a_built_wheel_that_is_not_here_is_explained(artifacts: Artifacts) -> None:

@@ -76,7 +76,7 @@ def test_lines_that_no_lock_can_follow_are_refused_all_at_once(tmp_path: Path) -
     text = "-e ./lib\n./wheels/a.whl\nalpha==1.0 --hash=sha256:00\n-f wheels\n-r absent.txt\nbeta\nold @ ../old\n"
     assert problems(tmp_path, "requirements.txt", text) == [
         "requirements.txt line 1: is an option that no lock can follow: '-e ./lib'",
-        "requirements.txt line 2: is not a requirement (PEP 508): './wheels/a.whl'",
+        "requirements.txt line 2: is on this machine alone, and a lock names what others have too: './wheels/a.whl'",
         "requirements.txt line 3: has digests, so this is a lock (`envagent import` reads it)",
         "requirements.txt line 4: is an option that no lock can follow: '-f wheels'",
         "absent.txt: cannot be read: No such file or directory",
@@ -129,7 +129,29 @@ def test_extras_and_groups_that_are_not_there_are_refused(tmp_path: Path) -> Non
         "$.project.optional-dependencies: has no extra 'gpu'"
     ]
     assert problems(tmp_path, "pyproject.toml", PROJECT, groups=["docs"]) == [
-        "$['dependency-groups']: Dependency group 'docs' not found"
+        "$.dependency-groups: Dependency group 'docs' not found"
+    ]
+
+
+def test_lines_of_groups_and_sources_that_lead_to_this_machine_are_refused_at_once_by_place(tmp_path: Path) -> None:
+    text = """
+[project]
+name = "a"
+dependencies = ["b", "c @ file:///srv/c"]
+[dependency-groups]
+Dev = ["d @ ../d", "e", {include-group = "more_"}]
+more- = ["./f"]
+other = ["./g"]
+[tool.uv.sources]
+b = {workspace = true}
+e = {path = "../e"}
+"""
+    local = "is on this machine alone, and a lock names what others have too"
+    assert problems(tmp_path, "pyproject.toml", text, groups=["dev"]) == [
+        f"$.project.dependencies[1]: {local}",
+        f"$.dependency-groups.Dev[0]: {local}",
+        "$.dependency-groups.more-[0]: is not a requirement (PEP 508)",
+        "$.tool.uv.sources.b: is a source that a lock cannot follow",
     ]
 
 
@@ -236,10 +258,13 @@ def test_an_environment_of_a_workspace_has_what_its_features_add(tmp_path: Path)
     assert inputs.platforms == ("linux-64+cuda=12+glibc=2.31", "osx-arm64+osx=12.0", "win-64+cuda=12")
 
 
-def test_what_a_workspace_has_only_on_this_machine_is_refused(tmp_path: Path) -> None:
+def test_what_a_workspace_has_only_on_this_machine_or_as_source_is_refused(tmp_path: Path) -> None:
     text = '[workspace]\nplatforms = ["linux-64"]\n[pypi-dependencies]\na = {path = ".", editable = true}\n'
-    assert problems(tmp_path, "pixi.toml", text) == [
-        "$.pypi-dependencies.a: is on this machine alone, and a lock names what others have too"
+    sources = '[dependencies]\nb = {path = "b"}\nc = {git = "https://git.example.org/c"}\n'
+    assert problems(tmp_path, "pixi.toml", text + sources) == [
+        "$.dependencies.b: is no package of a channel, but of a path",
+        "$.dependencies.c: is no package of a channel, but of a git",
+        "$.pypi-dependencies.a: is on this machine alone, and a lock names what others have too",
     ]
 
 
