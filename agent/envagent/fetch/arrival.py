@@ -51,7 +51,7 @@ class Arrival:
         self._hash = hashlib.sha256()
         self.received = 0
 
-    def append(self, blocks: Sequence[bytes]) -> None:
+    def append(self, blocks: Sequence[bytes | memoryview]) -> None:
         """More bytes, in order. OSError passes."""
         for block in blocks:
             self._hash.update(block)

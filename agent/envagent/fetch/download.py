@@ -21,7 +21,7 @@ from envproxy.engine.endurance import may_resume
 from envproxy.errors import BadUpstreamBody, DigestMismatch, NoSuchThing, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from envagent.fetch.artifacts import Artifacts
@@ -166,6 +166,18 @@ class Download:
 
     async def _take(self, body: Body, arrival: Arrival) -> list[bytes]:
         """Append what comes; the last of it is returned, to be appended when the artifact is completed."""
+        tell = asyncio.get_running_loop().call_soon_threadsafe
+
+        def append(batches: Iterator[memoryview]) -> None:
+            for batch in batches:
+                arrival.append([batch])
+                tell(self.report.received, len(batch))
+
+        if await body.taken_by(append):
+            return []
+        return await self._take_chunks(body, arrival)
+
+    async def _take_chunks(self, body: Body, arrival: Arrival) -> list[bytes]:
         blocks: list[bytes] = []
         size, total = 0, arrival.received
         writing: asyncio.Task[None] | None = None

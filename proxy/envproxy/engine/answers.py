@@ -6,7 +6,7 @@ Failures are not among them: they are raised.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
 import aiohttp
@@ -14,6 +14,7 @@ import aiohttp
 from envproxy.errors import BadUpstreamBody
 
 from .failures import NETWORK, file_of, translated
+from .tap import Tap
 
 READ_BYTES = 64 * 1024  # at a time, per connection; with 50 downloads at once this is what bounds memory
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -57,10 +58,14 @@ class Body:
     validator: str | None
     _response: aiohttp.ClientResponse
     _sent: Callable[[int], None]
+    _silence_s: float
 
     @classmethod
-    def of(cls, response: aiohttp.ClientResponse, sent: Callable[[int], None]) -> Body:
-        """The body of a 200 or a 206; `sent` is told how many bytes came. Raises `BadUpstreamBody`."""
+    def of(cls, response: aiohttp.ClientResponse, sent: Callable[[int], None], *, silence_s: float) -> Body:
+        """The body of a 200 or a 206; `sent` is told how many bytes came. Raises `BadUpstreamBody`.
+
+        A server that sends nothing for `silence_s` has failed.
+        """
         start, total = 0, response.content_length
         if response.status == 206:
             match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
@@ -69,7 +74,7 @@ class Body:
             start, total = int(match[1]), None if match[2] == "*" else int(match[2])
         etag = response.headers.get("ETag", "W/")
         validator = response.headers.get("Last-Modified") if etag.startswith("W/") else etag
-        return cls(start, total, validator, response, sent)
+        return cls(start, total, validator, response, sent, silence_s)
 
     async def chunks(self, *, most: int | None = READ_BYTES) -> AsyncGenerator[bytes, None]:
         """The bytes as they come; raises `UpstreamError` when they stop before their end.
@@ -82,6 +87,29 @@ class Body:
             async for chunk in content.iter_any() if most is None else content.iter_chunked(most):
                 self._sent(len(chunk))
                 yield chunk
+        except NETWORK as error:
+            raise translated(error, self._response.url) from error
+
+    async def taken_by(self, take: Callable[[Iterator[memoryview]], None]) -> bool:
+        """Have `take` go through the bytes in a thread, straight from the socket; whether that can be done (tap.py).
+
+        Each part is to be used before the next is asked for, which raises `UpstreamError` where the server fails; one
+        that ends early just ends. What `take` raises passes.
+        """
+        tap = Tap.of(self._response, silence_s=self._silence_s)
+        if tap is None:
+            return False
+        with tap:
+            length = tap.length
+            try:
+                await tap.run(lambda: take(self._translated(tap.batches())))
+            finally:
+                self._sent(length - tap.left)
+        return True
+
+    def _translated(self, batches: Iterator[memoryview]) -> Iterator[memoryview]:
+        try:
+            yield from batches
         except NETWORK as error:
             raise translated(error, self._response.url) from error
 

@@ -330,7 +330,11 @@ class Upstream:
         )
 
     def _body(self, response: aiohttp.ClientResponse) -> Body:
-        return Body.of(response, lambda count: self._reporter.upstream_sent(self.name, count))
+        return Body.of(
+            response,
+            lambda count: self._reporter.upstream_sent(self.name, count),
+            silence_s=self.site.read_timeout_s,
+        )
 
     async def _read(self, response: aiohttp.ClientResponse, *, limit: int) -> bytes:
         """The whole body, refused once it passes `limit` bytes (after decompression: a bomb ends here)."""
