@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import cold, conda, install, materialize, memory, swarm, swarm_small, warm, whole_job
+from . import cold, conda, install, materialize, memory, swarm, swarm_directory, swarm_small, warm, whole_job
 from .plan import Plan, Result
 from .report import describe_machine, print_machine, print_result, write_json
 
@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, Callable[[Plan], Coroutine[None, None, Result]]] = {
     "whole-job": whole_job.measure,
     "swarm": swarm.measure,
     "swarm-small": swarm_small.measure,
+    "swarm-directory": swarm_directory.measure,
 }
 ROUNDS = 5
 QUICK_ROUNDS = 2

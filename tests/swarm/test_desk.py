@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from envproxy.errors import ClientError
 from envproxy.swarm.bitmap import to_bytes
-from envproxy.swarm.messages import Given, Hello, Want
+from envproxy.swarm.messages import VERSION, Given, Hello, Want
 from fixtures.swarm import Agent, Refused, digest
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Visitor:
         waiting = asyncio.create_task(self.want(node, serial=serial, wait_s=5.0))
         await asyncio.sleep(0)
         return waiting
+
+
+async def turns() -> None:
+    """Let everybody do what can be done now."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def visit(proxy: LocalProxy, sha256: str) -> Visitor:
@@ -96,6 +103,46 @@ async def test_a_later_question_takes_the_place_of_the_one_that_waits(visitor: V
 
     assert (await waiting).offers == []
     assert [offer.piece for offer in (await later).offers] == [0]
+
+
+async def test_a_question_that_waits_is_answered_as_soon_as_there_is_a_later_one(visitor: Visitor):
+    waiting = await visitor.begin_to_wait("second", serial=1)
+
+    later = asyncio.create_task(visitor.want("second", serial=2, wait_s=5.0))
+    await turns()
+
+    assert (waiting.done(), later.done()) == (True, False)
+    await visitor.want("first", held=0b1, count=0)
+    await later
+
+
+async def test_of_hundreds_that_ask_none_waits_and_each_is_told_a_pause(visitor: Visitor):
+    names = [f"node-{number}" for number in range(200)]
+    await visitor.hello(*names)
+    for name in names:
+        await visitor.want(name, wait_s=0)
+
+    asked = asyncio.create_task(visitor.want("node-0", wait_s=5.0))
+    await turns()
+
+    assert asked.done()
+    assert (asked.result().offers, asked.result().pace_s > 0.1) == ([], True)
+
+
+async def test_who_has_it_all_is_told_no_pause(visitor: Visitor):
+    names = [f"node-{number}" for number in range(200)]
+    await visitor.hello(*names)
+    given = [await visitor.want(name, wait_s=0, held=0b1, count=0) for name in names]
+
+    assert {one.pace_s for one in given} == {0.0}
+
+
+async def test_an_agent_that_speaks_another_version_is_refused_plainly(proxy: LocalProxy):
+    assert proxy.parts.swarm is not None
+    hello = Hello(node="old", epoch=1, address="http://old.example.org:8418", version=VERSION - 1)
+
+    with pytest.raises(ClientError, match="old speaks version 1 of the swarm's messages, and this proxy 2"):
+        await proxy.parts.swarm.desk.hello(hello, "default")
 
 
 async def test_who_waits_is_not_told_a_size_that_turned_out_wrong_meanwhile(proxy: LocalProxy, upstream: FakeFiles):

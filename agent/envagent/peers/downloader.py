@@ -1,7 +1,8 @@
 """One artifact on its way to this node: what the directory leases is taken from the proxy, the rest from peers.
 
 Each turn tells the directory what is here and what is moving, and starts what it gives; a piece that lands ends the
-turn, for others wait to hear of it. Without the directory the download goes on with the peers that are known, and
+turn, for others wait to hear of it. In a large swarm it ends with the pace that the directory sets, and more pieces
+queue here (asking.py). Without the directory the download goes on with the peers that are known, and
 takes single pieces from the proxy after a random pause. Readers get verified bytes in order while the rest arrives
 (growing.py).
 """
@@ -13,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envagent.peers.asking import AT_ONCE, Asking
 from envagent.peers.choose import rarest_first
 from envagent.peers.growing import Growing
+from envagent.peers.questions import Questions
 from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
 from envproxy.swarm import bitmap
 from envproxy.swarm.layout import Layout
@@ -29,9 +32,8 @@ if TYPE_CHECKING:
     from envagent.peers.membership import Membership, Publicity
     from envagent.peers.pieces import Pieces
     from envagent.peers.wire import Wire
-    from envproxy.swarm.messages import Given
+    from envproxy.swarm.messages import Given, Offer
 
-PIECES_AT_ONCE = 4
 WAIT_S = 1.0  # for news, in the directory
 PATIENCE_S = 60.0  # without a single piece, while the directory does not answer
 FIRST_PATIENCE_S = 10.0  # before anything is known of the artifact: its clients can tell nothing from a slow network
@@ -77,6 +79,9 @@ class Download(Growing):
         self._failure: EnvproxyError | None = None
         self._refused: OSError | None = None
         self._landed = asyncio.Event()
+        self._asking = Asking()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._questions = Questions()
         self._last_news = around.clock()
         self._alone_until = 0.0
 
@@ -107,14 +112,16 @@ class Download(Growing):
             self._tell()
 
     async def _turn(self) -> None:
-        """Ask the directory once, and start what it gives; if a piece lands meanwhile, ask anew with that."""
+        """Ask the directory once, when it is time, and start what it gives."""
         self._landed.clear()
         self._check()
         if await self._goes_on_alone():
             await self._landed_or(self._around.membership.renewal_s)
             return
+        await asyncio.sleep(self._asking.pause_s(self._around.clock()))
+        self._landed.clear()  # what landed until now is told
         try:
-            given = await self._unless_landed(self._ask(PIECES_AT_ONCE - len(self._moving)))
+            given = await self._answer()
         except UpstreamError as error:
             await self._without_directory(error)
             return
@@ -122,15 +129,23 @@ class Download(Growing):
             return
         if given.again:
             await self._around.membership.obey(given.again)
-        elif given.size is not None:
+            return
+        self._asking = self._asking.answered(given.pace_s)
+        if given.size is not None:
             await self._begin(given.size, private=given.private)
             self._learn(given)
             self._start_given(given)
-        if len(self._moving) >= PIECES_AT_ONCE:
+        if not self._asking.count(len(self._moving)):
             await self._landed_or(self._around.membership.renewal_s)
         elif self._proxy_fails:
             await self._landed_or(self._around.random.uniform(*PAUSES_S))
             self._proxy_fails = False
+
+    async def _answer(self) -> Given | None:
+        """Ask for as many pieces as there is room for; None if a piece lands before, which has to be told."""
+        count, pace_s = self._asking.count(len(self._moving)), self._asking.pace_s
+        self._asking = self._asking.asked(self._around.clock())
+        return await self._questions.ask(self._ask(count), self._landed, is_patient=pace_s > 0)
 
     def _check(self) -> None:
         """Raise what makes it vain to go on."""
@@ -176,18 +191,6 @@ class Download(Growing):
             )
         )
 
-    async def _unless_landed(self, asking: Coroutine[None, None, Given]) -> Given | None:
-        """What is answered; None if a piece lands before, which makes the question out of date."""
-        question = asyncio.create_task(asking)
-        landing = asyncio.create_task(self._landed.wait())
-        try:
-            await asyncio.wait({question, landing}, return_when=asyncio.FIRST_COMPLETED)
-            return question.result() if question.done() else None
-        finally:
-            for task in (question, landing):
-                task.cancel()
-            await asyncio.gather(question, landing, return_exceptions=True)
-
     async def _begin(self, size: int, *, private: bool) -> None:
         if self.holding is None:
             await asyncio.to_thread(self._around.publicity.learn, self.wanted.sha256, private=private)
@@ -209,8 +212,7 @@ class Download(Growing):
         for index in given.leases:
             self._start(index, self._from_proxy(self.holding, index))
         for offer in given.offers:
-            work = self._around.pieces.from_peers
-            self._start(offer.piece, work(self.holding, offer.piece, self._hash(offer.piece), offer.peers))
+            self._start(offer.piece, self._from_peers(self.holding, offer))
 
     def _hash(self, index: int) -> str:
         """The digest of a piece, "" while it is not known: then no bytes have it."""
@@ -225,6 +227,7 @@ class Download(Growing):
             try:
                 if await work:
                     self._last_news, self._failure = self._around.clock(), None
+                    self._asking = self._asking.with_landed()
             except OSError as error:
                 self._refused = error
             finally:
@@ -244,6 +247,11 @@ class Download(Growing):
         self._wrong += not is_here
         return is_here
 
+    async def _from_peers(self, holding: Holding, offer: Offer) -> bool:
+        """An offered piece, once so few others move."""
+        async with self._at_once:
+            return await self._around.pieces.from_peers(holding, offer.piece, self._hash(offer.piece), offer.peers)
+
     async def _complete(self, holding: Holding) -> None:
         path = await self._around.inventory.finish(holding)
         if path is None:
@@ -258,6 +266,7 @@ class Download(Growing):
             await self._ask(count=0)
 
     async def _stop(self) -> None:
+        await self._questions.stop()
         tasks = list(self._moving.values())
         for task in tasks:
             task.cancel()
@@ -290,7 +299,7 @@ class Download(Growing):
         """Whether pieces of known peers move, and the directory was lost a moment ago: then it can wait."""
         if self.holding is None or self._around.clock() >= self._alone_until:
             return False
-        if len(self._moving) < PIECES_AT_ONCE:
+        if len(self._moving) < AT_ONCE:
             await self._start_known(self.holding)
         return bool(self._moving)
 
@@ -305,7 +314,7 @@ class Download(Growing):
             if answer is not None and answer.size == holding.layout.size
         }
         shuffled = around.random.sample(range(holding.layout.count), holding.layout.count)
-        for index in rarest_first(missing, having.values(), shuffled)[: PIECES_AT_ONCE - len(self._moving)]:
+        for index in rarest_first(missing, having.values(), shuffled)[: AT_ONCE - len(self._moving)]:
             givers = [peer for peer in peers if index in having.get(peer.node, ())]
             around.random.shuffle(givers)
             self._start(index, around.pieces.from_peers(holding, index, self._hash(index), givers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from random import Random
 from uuid import uuid4
@@ -63,6 +64,7 @@ def assemble(
         heartbeat_s=own.heartbeat_s,
         clock=engine.clock,
         monotonic=monotonic,
+        worked=time.thread_time,
     )
     allowance = Allowance(own.unleased_bytes, own.unleased_bytes * ALLOWED_AT_ONCE_S)
     return SwarmRoutes(desk, directory, pieces, admission, allowance, reporter=reporter, monotonic=monotonic)

@@ -6,7 +6,8 @@ drawing costs the same however many there are, unless a piece is rare.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from random import Random
 from typing import Final
 
@@ -49,18 +50,23 @@ class Crowd:
         return union
 
     def draw(self, wanted: int, count: int, random: Random, admits: Callable[[str], bool]) -> list[str]:
-        """Up to `count` members at random that are admitted and have one of the wanted pieces.
+        """Up to `count` members that are admitted and have one of the wanted pieces, from a random one on.
 
         At least _ENOUGH if there are so many.
         """
-        found = self._among(random.sample(self._names, min(_GLANCE, len(self._names))), wanted, admits)
+        first = int(random.random() * len(self._names))
+        found = self._among(islice(self._from(first), _GLANCE), wanted, count, admits)
         if len(found) < _ENOUGH and len(self._names) > _GLANCE:
-            found = self._among(self._names, wanted, admits)
-            return random.sample(found, min(count, len(found)))
-        return found[:count]
+            return self._among(self._from(first), wanted, count, admits)
+        return found
 
-    def _among(self, names: list[str], wanted: int, admits: Callable[[str], bool]) -> list[str]:
-        return [name for name in names if self.has[name] & wanted and admits(name)]
+    def _from(self, first: int) -> Iterator[str]:
+        """All members, once around."""
+        return chain(islice(self._names, first, None), islice(self._names, first))
+
+    def _among(self, names: Iterable[str], wanted: int, count: int, admits: Callable[[str], bool]) -> list[str]:
+        has = self.has
+        return list(islice((name for name in names if has[name] & wanted and admits(name)), count))
 
     def _remove(self, name: str) -> None:
         """The last one takes its place."""

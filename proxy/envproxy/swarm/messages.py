@@ -15,7 +15,7 @@ import msgspec
 from envproxy.errors import ClientError
 
 MEDIA_TYPE: Final = "application/msgpack"
-VERSION: Final = 1
+VERSION: Final = 2
 NODE_HEADER: Final = "X-Envmesh-Node"  # who asks for a piece
 TICKET_HEADER: Final = "X-Envmesh-Ticket"  # why a peer may have it
 MAX_HOLDINGS: Final = 5_000  # in one announcement; an inventory comes in as many as it takes
@@ -155,6 +155,7 @@ class Given(Message, frozen=True, kw_only=True):
     `size` is None as long as nobody knows the artifact's length; then nothing else is known either. `hashes` are the
     SHA-256 of pieces `hashes_from`, `hashes_from + 1`, ... (32 bytes each), as far as the proxy has read. `leases`
     are pieces to fetch from the proxy, `offers` pieces to fetch from peers. `again` asks for `Hello` first.
+    The next `Want` for the artifact is to be sent `pace_s` after this one, not before: in a small swarm that is 0.
     """
 
     private: bool = True
@@ -165,6 +166,7 @@ class Given(Message, frozen=True, kw_only=True):
     leases: list[int] = []
     offers: list[Offer] = []
     again: Again = ""
+    pace_s: float = 0.0
 
 
 class Fault(Message, frozen=True, kw_only=True):

@@ -16,20 +16,22 @@ many pieces as they may is not offered: the node hears of it when that changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from heapq import nsmallest
+from itertools import chain, islice
 from random import Random
 from typing import Final
 
 from .bans import Bans
-from .bitmap import ALL, pieces
+from .bitmap import ALL, pieces, whole
+from .choice import Choice, Giver
 from .crowd import Crowd
 from .directory import Assignment, Node, Offered, Rules
 from .leases import ORIGIN, Leases
 from .transfers import Transfers
 
 _DRAWN: Final = 64  # pieces at random of which the rarest are offered
+_OTHERS: Final = 4  # holders at random of whom the least busy are named beside the giver
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +158,9 @@ class Swarmed:
     def _lease(self, wish: Wish, unheld: int, now: float) -> list[int]:
         leased = self.leases.at(ORIGIN)
         out, own = leased.bit_count(), self.leases.of(wish.node.name, ORIGIN).bit_count()
-        free = list(pieces(unheld & ~leased))
-        room = max(0, min(wish.count, len(free), self._rules.room(out, own)))
-        chosen = self._random.sample(free, room)
+        free = unheld & ~leased
+        room = max(0, min(wish.count, free.bit_count(), self._rules.room(out, own)))
+        chosen = self._random.sample(list(pieces(free)), room) if room else []
         for piece in chosen:
             self.leases.grant(piece, ORIGIN, wish.node.name, now + self._rules.lease_s)
         return chosen
@@ -179,34 +181,27 @@ class Swarmed:
         if count <= 0 or not wanted:
             return offers
         givers = self._givers(wanted, zones, shunned)
-        order = self._rarest(wanted) if givers else []
-        while len(offers) < count and (chosen := self._choose(order, givers)) is not None:
-            piece, giver = order.pop(chosen[0]), chosen[1]
-            self._transfers.begin(node.name, piece, giver)
-            offers.append(Offered(piece, self._whom_to_ask(piece, node, giver, shunned)))
+        choice = Choice(self._rarest(wanted) if givers else [], givers)
+        while len(offers) < count and (chosen := choice.take()) is not None:
+            piece, giver = chosen
+            self._transfers.begin(node.name, piece, giver.name)
+            giver.load = self._load(giver.name)
+            offers.append(Offered(piece, self._whom_to_ask(piece, node, giver.name, shunned)))
         return offers
 
-    def _choose(self, order: list[int], givers: Mapping[str, int]) -> tuple[int, str] | None:
-        """A place in `order`, and who is to give that piece: the least busy one, of equals that with the rarest."""
-        best: tuple[float, int, str] | None = None
-        for name, has in givers.items():
-            place = next((place for place, piece in enumerate(order) if has >> piece & 1), None)
-            if place is not None and (load := self._load(name)) < 1:
-                best = (load, place, name) if best is None else min(best, (load, place, name))
-        return best and best[1:]
-
     def _rarest(self, wanted: int) -> list[int]:
-        """Some of the pieces, the rarest first; chance decides among equals."""
-        drawn = list(pieces(wanted))
-        drawn = self._random.sample(drawn, min(_DRAWN, len(drawn)))
+        """Some of the pieces, from a random one on, the rarest first."""
+        first = int(self._random.random() * wanted.bit_length())
+        front = wanted & whole(first)
+        drawn = islice(chain(pieces(wanted ^ front), pieces(front)), _DRAWN)
         return sorted(drawn, key=self._holders.__getitem__)
 
-    def _givers(self, wanted: int, zones: Iterable[str], shunned: frozenset[str]) -> dict[str, int]:
-        """What some of those have, at random, that have something wanted; of those drawn, who has a slot free."""
-        found: dict[str, int] = {}
+    def _givers(self, wanted: int, zones: Iterable[str], shunned: frozenset[str]) -> list[Giver]:
+        """Some who have something wanted, at random; of those drawn, who has a slot free."""
+        found: list[Giver] = []
         for crowd in (self._zones[zone] for zone in zones if zone in self._zones):
             drawn = crowd.draw(wanted, self._rules.sample, self._random, lambda name: name not in shunned)
-            found |= {name: crowd.has[name] for name in drawn if self._load(name) < 1}
+            found += [Giver(name, crowd.has[name], load) for name in drawn if (load := self._load(name)) < 1]
         return found
 
     def _whom_to_ask(self, piece: int, node: Node, giver: str, shunned: frozenset[str]) -> tuple[Node, ...]:
@@ -214,10 +209,9 @@ class Swarmed:
         limit, found = self._rules.candidates, [giver]
         others = shunned | {giver}
         for zone in sorted(self._zones, key=lambda zone: (zone != node.zone, self._random.random())):
-            drawn = self._zones[zone].draw(
-                1 << piece, self._rules.sample, self._random, lambda name: name not in others
-            )
-            found += nsmallest(limit - len(found), drawn, key=self._load)
+            room = limit - len(found)
+            drawn = self._zones[zone].draw(1 << piece, _OTHERS, self._random, lambda name: name not in others)
+            found += sorted(drawn, key=self._load)[:room]
             if len(found) == limit:
                 break
         return tuple(self._nodes[name] for name in found)
