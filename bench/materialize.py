@@ -46,23 +46,32 @@ async def measure(plan: Plan) -> Result:
     result = Result("materialize: environments from local wheels")
     kept = plan.scratch.parent
     for label in materialize_corpus.NAMES:
-        wheels = await asyncio.to_thread(materialize_corpus.obtain, label, kept, live=plan.live, quick=plan.quick)
-        if wheels is None:
-            result.notes.append(f"{label} is skipped: its wheels were not downloaded, which --live does")
+        try:
+            wheels = await asyncio.to_thread(materialize_corpus.obtain, label, kept, live=plan.live, quick=plan.quick)
+        except subprocess.CalledProcessError:
+            result.notes.append(f"{label} is skipped: pip could not download its wheels and says above why")
             continue
-        kind = "real" if wheels.is_real else "synthetic"
-        result.notes.append(f"{label}: {len(wheels.paths)} {kind} wheels")
+        if wheels is None:
+            why = "--quick goes without" if plan.quick else "its wheels were not downloaded, which --live does"
+            result.notes.append(f"{label} is skipped: {why}")
+            continue
+        result.notes.append(_described(wheels))
         await asyncio.to_thread(_measure, plan, wheels, result)
     await asyncio.to_thread(materialize_conda.measure, plan, result)
     return result
+
+
+def _described(wheels: Wheels) -> str:
+    kind = "real" if wheels.is_real else "synthetic"
+    size = sum(path.stat().st_size for path in wheels.paths)
+    return f"{wheels.label}: {len(wheels.paths)} {kind} wheels, {size / 1e6:,.0f} MB"
 
 
 def _measure(plan: Plan, wheels: Wheels, result: Result) -> None:
     label = f"{wheels.label}, "
     rounds = [_round(plan, wheels, number) for number in range(plan.rounds)]
     result.findings += _findings(label, rounds, wheels)
-    if wheels.label == "mid":
-        result.findings.append(_pip(plan, wheels, rounds[-1]))
+    result.findings.append(_pip(plan, wheels, rounds[-1]))
     if wheels.label == "mid" and wheels.is_real:
         result.findings += _imports(plan, wheels)
 
@@ -75,16 +84,18 @@ def _round(plan: Plan, wheels: Wheels, number: int) -> Round:
     mounted: list[Spent | None] = []
 
     def ours() -> None:
-        spent["cold"] = _primed(stand, lambda: stand.envagent("ours"))
-        spent["later"] = _primed(stand, lambda: stand.envagent("ours-later", "--proof", "later", store="store-later"))
+        spent["cold"] = _primed(plan, stand, lambda: stand.envagent("ours"))
+        spent["later"] = _primed(
+            plan, stand, lambda: stand.envagent("ours-later", "--proof", "later", store="store-later")
+        )
         wait_for_errand(stand.root / "store-later")
-        spent["warm"] = _primed(stand, lambda: stand.envagent("ours-2"))
+        spent["warm"] = _primed(plan, stand, lambda: stand.envagent("ours-2"))
         spent["again"] = stand.envagent("ours-2")
         mounted.append(_mounted(stand))
 
     def theirs() -> None:
-        spent["uv_cold"] = _primed(stand, lambda: stand.uv("theirs"))
-        spent["uv_warm"] = _primed(stand, lambda: stand.uv("theirs-2"))
+        spent["uv_cold"] = _primed(plan, stand, lambda: stand.uv("theirs"))
+        spent["uv_warm"] = _primed(plan, stand, lambda: stand.uv("theirs-2"))
 
     for way in (ours, theirs) if number % 2 == 0 else (theirs, ours):
         way()
@@ -102,8 +113,9 @@ def _mounted(stand: Stand) -> Spent | None:
     return spent
 
 
-def _primed(stand: Stand, way: Callable[[], Spent]) -> Spent:
-    prime(stand.root)
+def _primed(plan: Plan, stand: Stand, way: Callable[[], Spent]) -> Spent:
+    if not plan.quick:  # it takes longer than the way itself
+        prime(stand.root)
     return way()
 
 
@@ -138,9 +150,9 @@ def _findings(label: str, rounds: Sequence[Round], wheels: Wheels) -> list[Findi
 def _pip(plan: Plan, wheels: Wheels, ours: Round) -> Finding:
     """One round of pip: it is an order of magnitude away."""
     stand = Stand(plan.place("pip"), wheels)
-    theirs = _primed(stand, lambda: stand.pip("theirs"))
+    theirs = _primed(plan, stand, lambda: stand.pip("theirs"))
     shutil.rmtree(stand.root)
-    return Finding("mid, cold against pip", "s", (ours.cold.wall_s,), (theirs.wall_s,), "pip")
+    return Finding(f"{wheels.label}, cold against pip", "s", (ours.cold.wall_s,), (theirs.wall_s,), "pip")
 
 
 def _imports(plan: Plan, wheels: Wheels) -> list[Finding]:

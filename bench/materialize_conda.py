@@ -50,15 +50,19 @@ def _round(plan: Plan, stock: Stock, rows: _Rows, *, ours_first: bool) -> None:
     (root / "requirements.txt").write_text(stock.wheels.requirements())
     locks = {"conda": stock.conda, "mixed": stock.mixed}
 
+    def ready() -> None:
+        if not plan.quick:  # it takes longer than what follows
+            prime(root)
+
     def ours() -> None:
-        prime(root)
+        ready()
         for what, temper in _MADE:
             spent = _job("envagent", locks[what], root / f"{what}-store", root / f"{what}-{temper}")
             rows.ours.setdefault(f"{what}, {temper}", []).append(float(spent.said))
             rows.peaks_mb.append(spent.peak_bytes / 1e6)
 
     def theirs() -> None:
-        prime(root)
+        ready()
         for what, temper in _MADE:
             prefix = root / f"{what}-{temper}-theirs"
             took = float(_job("rattler", locks[what], root / f"{what}-cache", prefix).said)

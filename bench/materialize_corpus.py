@@ -50,7 +50,7 @@ def sha256(path: Path) -> str:
 def obtain(label: str, place: Path, *, live: bool, quick: bool) -> Wheels | None:
     """The set `label`: as it was downloaded, downloaded now if `live`, else synthetic (mid) or None (torch)."""
     folder = place / f"wheels-{label}"
-    if live and not _is_complete(folder):
+    if live and not quick and not _is_complete(folder):
         download(label, folder)
     if _is_complete(folder) and not quick:
         return Wheels(label, tuple(sorted(folder.glob("*.whl"))), is_real=True)
@@ -63,11 +63,12 @@ def obtain(label: str, place: Path, *, live: bool, quick: bool) -> Wheels | None
 
 
 def download(label: str, folder: Path) -> None:
-    """By pip, from wherever it is set up to take packages. Raises subprocess.CalledProcessError."""
-    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", folder]
-    if label == "mid":
-        argv.append("--no-deps")  # the list is complete
-    subprocess.run([*argv, "-r", Path(__file__).with_name(NAMES[label])], check=True)
+    """By pip, from wherever it is set up to take packages. Raises subprocess.CalledProcessError.
+
+    The torch stack is torch's own build for CPUs, whose version says +cpu; a public index has the one for GPUs.
+    """
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"]
+    subprocess.run([*argv, "--dest", folder, "-r", Path(__file__).with_name(NAMES[label])], check=True)
     _complete(folder)
 
 
