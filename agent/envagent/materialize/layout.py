@@ -67,16 +67,22 @@ def spread(wheel: Wheel, library: str, is_python_script: Callable[[Member], bool
     }
     ours = {f"{wheel.stem}.dist-info/{name}" for name in _INSTALLERS_OWN}
     generated = {f"{BIN}/{point.name}" for point in wheel.entry_points}
-    placed = []
+    site, data = f"{site_packages(library)}/", f"{wheel.stem}.data/"
+    placed, is_moved = [], False
     for member in wheel.members:
-        if member.path in ours:
+        if not member.path.startswith(data):
+            if member.path not in ours:
+                placed.append(Placed(member, site + member.path, is_script=False))
             continue
-        scheme, path = _installed(wheel, member, schemes)
+        scheme, path = _installed(wheel, member, data, schemes)
+        is_moved = True
         if scheme != "scripts":
             placed.append(Placed(member, path, is_script=False))
         elif path not in generated:
             placed.append(Placed(replace(member, executable=True), path, is_script=is_python_script(member)))
-    if clash := collision([*(place.path for place in placed), *sorted(generated), record_path(wheel, library)]):
+    # Where all lie in site-packages as in the archive, whose names are unique, only the rest can clash.
+    doubtful = [place.path for place in placed] if is_moved else []
+    if clash := collision([*doubtful, *sorted(generated), record_path(wheel, library)]):
         raise ArtifactRefused(wheel.filename, f"{clash[0]} and {clash[1]} would be the same installed file")
     return placed
 
@@ -86,12 +92,9 @@ def record_path(wheel: Wheel, library: str) -> str:
     return f"{site_packages(library)}/{wheel.stem}.dist-info/RECORD"
 
 
-def _installed(wheel: Wheel, member: Member, schemes: dict[str, str]) -> tuple[str, str]:
-    """The scheme that a member is in, and its path in the prefix."""
-    top, _, rest = member.path.partition("/")
-    if top != f"{wheel.stem}.data":
-        return "purelib", f"{schemes['purelib']}/{member.path}"
-    scheme, _, path = rest.partition("/")
+def _installed(wheel: Wheel, member: Member, data: str, schemes: dict[str, str]) -> tuple[str, str]:
+    """The scheme that a member of the data directory is in, and its path in the prefix."""
+    scheme, _, path = member.path.removeprefix(data).partition("/")
     if scheme not in schemes or not path:
         raise ArtifactRefused(wheel.filename, f"{member.path} is in no data directory that wheels have")
     return scheme, f"{schemes[scheme]}/{path}".lstrip("/")

@@ -45,17 +45,25 @@ class Row(NamedTuple):
 def parse(text: bytes) -> dict[str, Promise | None]:
     """Path to promise, None for a row without a digest. Raises ValueError in words for a person."""
     try:
-        rows = list(csv.reader(io.StringIO(text.decode(), newline=""), strict=True))
+        rows = _rows(text.decode())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"RECORD is not CSV in UTF-8 ({error})") from None
     promises: dict[str, Promise | None] = {}
     for row in rows:
-        if not row or _is_directory(row):
+        if _is_directory(row):
             continue
         path, promise = _promise(row)
         if promises.setdefault(path, promise) != promise:
             raise ValueError(f"RECORD says two different things of {path!r}")
     return promises
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The rows that are not empty. Few RECORDs quote anything, and those that do not only need to be split."""
+    plain = text.replace("\r\n", "\n")
+    if '"' not in plain and "\r" not in plain:
+        return [line.split(",") for line in plain.split("\n") if line]
+    return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
 
 
 def _is_directory(row: list[str]) -> bool:
@@ -91,19 +99,23 @@ def row(path: str, data: bytes) -> Row:
 
 def render(rows: Iterable[Row], *, own_path: str) -> bytes:
     """An installed RECORD, ordered by path; `own_path` is its own row, without digest and size."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows(sorted(map(_fields, [*rows, Row(own_path)])))
-    return out.getvalue().encode()
+    return _written(sorted(map(_fields, [*rows, Row(own_path)])))
 
 
 def amended(text: bytes, added: Mapping[str, bytes]) -> bytes:
     """An installed RECORD with rows for further files, given their content; the order by path is kept."""
-    out = io.StringIO(newline="")
-    rows = list(csv.reader(io.StringIO(text.decode(), newline="")))
     lines = [_fields(row(path, data)) for path, data in added.items()]
-    csv.writer(out, lineterminator="\n").writerows(sorted([*rows, *lines]))
-    return out.getvalue().encode()
+    return _written(sorted([*_rows(text.decode()), *lines]))
+
+
+def _written(rows: list[list[str]]) -> bytes:
+    """The rows, three fields each; the csv module is only needed where one has to be quoted."""
+    text = "".join([f"{','.join(row)}\n" for row in rows])
+    if '"' in text or text.count(",") != 2 * len(rows):
+        out = io.StringIO(newline="")
+        csv.writer(out, lineterminator="\n").writerows(rows)
+        text = out.getvalue()
+    return text.encode()
 
 
 def _fields(row: Row) -> list[str]:

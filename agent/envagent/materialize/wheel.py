@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from envagent.materialize.scripts import EntryPoint
 
 _ENCRYPTED = 0x1 | 0x40
+_IN_UTF8 = 0x800
 _MAX_METADATA_BYTES = 64 << 20
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 
@@ -113,15 +114,22 @@ def _member(info: zipfile.ZipInfo) -> Member:
     if not deflated and info.compress_size != info.file_size:
         raise _Fault(f"{name} states two sizes")
     return Member(
-        path=name,
-        raw_name=name.encode("utf-8" if info.flag_bits & 0x800 else "cp437"),
-        offset=info.header_offset,
-        compressed=info.compress_size,
-        size=info.file_size,
-        crc=info.CRC,
-        deflated=deflated,
-        executable=bool(mode & 0o111),
+        name,
+        _raw(name, info.flag_bits),
+        info.header_offset,
+        info.compress_size,
+        info.file_size,
+        info.CRC,
+        deflated,
+        bool(mode & 0o111),
     )
+
+
+def _raw(name: str, flags: int) -> bytes:
+    """The name as it was written (APPNOTE 4.4.4, bit 11)."""
+    if name.isascii():  # the same in either, and cp437 is slow
+        return name.encode()
+    return name.encode("utf-8" if flags & _IN_UTF8 else "cp437")
 
 
 def _check_bounds(members: list[Member], wheel_size: int, bounds: Bounds) -> None:
