@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from envagent.peers.tls import trust_of
 from envagent.table import parsed
 from envproxy.kinds import Address
 from envproxy.swarm.layout import Layout
+from fixtures.agent import Agent
 from fixtures.node import HOST, SECRET, SWARM, running_node
 from fixtures.proxy import ProxyProcess, proxy_process
 from fixtures.site import path_of, weights
@@ -107,6 +109,15 @@ def test_each_setting_has_a_flag_of_its_name(tmp_path: Path) -> None:
     config = command_config(parsed(["serve", "--peers-listen", "127.0.0.1:8419", *flags]))
     assert config.peers_listen == Address("127.0.0.1", 8419)
     assert (config.peers_cert, config.peers_key, config.peers_ca) == tuple(files.values())
+
+
+async def test_a_port_for_peers_that_another_has_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    variables = certified(trustme.CA(), tmp_path / "node")
+    with socket.create_server((HOST, 0)) as other:
+        taken = f"{HOST}:{other.getsockname()[1]}"
+        agent = Agent(tmp_path, {**variables, "ENVAGENT_PEERS_LISTEN": taken})
+        said = await agent.run("serve", "--proxy", "http://127.0.0.1:1", "--listen", f"{HOST}:0")
+    assert (said.code, said.err.splitlines()[0]) == (2, f"error: --peers-listen {taken}: address already in use")
 
 
 def test_without_any_of_the_settings_there_is_no_tls(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 _BACKLOG = 1024
+_OF_A_NODE = ("zone", "tenant", "peers_listen", "peers_cert", "peers_key", "peers_ca")
 _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 _MAX_PORT = 65_535
 _DRAIN_S = 5.0
@@ -43,14 +44,13 @@ def run(args: Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     config = config_of(args)
     address = _address(args.listen, anywhere=bool(config.proxy))
+    if not (address and config.proxy) and (idle := next((flag for flag in _OF_A_NODE if getattr(args, flag)), None)):
+        raise UsageError(
+            f"--{idle.replace('_', '-')} is of a node of a swarm, which this is not",
+            hint="a node has a --proxy and an address to --listen on",
+        )
     with listening(config.data) as bound:
-        try:
-            asyncio.run(_serve(config, bound, address))
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            why = os.strerror(error.errno).lower()
-            raise UsageError(f"--listen {args.listen}: {why}", hint="choose another port, or 0 for any") from None
+        asyncio.run(_serve(config, bound, address))
     return 0
 
 
@@ -71,7 +71,8 @@ async def _serve(config: Config, bound: socket.socket, address: tuple[str, int] 
             await _serve_node(node, daemon, stack)
         watching = await _running(daemon.watching(), stack)
         if address and not node:
-            await web.TCPSite(watching, *address).start()
+            watched = stack.enter_context(_listener(address, "listen"))
+            await web.SockSite(watching, watched).start()
         _announce(config, watching, node)
         stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.keep(chores(config))))
         await _until_told_to_stop()
@@ -89,14 +90,22 @@ async def _node(config: Config, stack: AsyncExitStack, address: tuple[str, int])
     from envagent.peers.tls import trust_of  # noqa: PLC0415  # as above
 
     trust = await asyncio.to_thread(trust_of, config)
-    listener = stack.enter_context(_listener(address))
-    peers = stack.enter_context(_listener(trust.listen)) if trust else None
+    listener = stack.enter_context(_listener(address, "listen"))
+    peers = stack.enter_context(_listener(trust.listen, "peers-listen")) if trust else None
     return Node(config, listener, await origins_of(config), trust=trust, peers_bound=peers)
 
 
-def _listener(address: tuple[str, int]) -> socket.socket:
+def _listener(address: tuple[str, int], name: str) -> socket.socket:
+    """A socket at the address of the setting `name`. Raises UsageError where it is taken."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=_BACKLOG)
+    try:
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        why = os.strerror(error.errno).lower()
+        where = f"{address[0]}:{address[1]}"
+        raise UsageError(f"--{name} {where}: {why}", hint="choose another port, or 0 for any") from None
 
 
 async def _serve_node(node: Node, daemon: Daemon, stack: AsyncExitStack) -> None:

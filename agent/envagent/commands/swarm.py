@@ -13,7 +13,7 @@ from envagent.daemon.client import asked
 from envagent.errors import UsageError
 from envagent.peers.events import Event, read_events
 from envagent.peers.status import Holder, NodeStatus
-from envproxy.commands.output import print_json, print_table, say, shown_size
+from envproxy.commands.output import counted, print_json, print_table, say, shown_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,7 +33,10 @@ def status(args: Namespace) -> int:
         f"{found.node} at {found.address}, "
         f"{'known to' if found.directory else 'without'} the directory of {found.proxy}"
     )
-    say(f"holds {found.artifacts} artifacts, {shown_size(found.size)}; gives {found.uploads} pieces now")
+    say(
+        f"holds {counted(found.artifacts, 'artifact')}, {shown_size(found.size)}; "
+        f"gives {counted(found.uploads, 'piece')} now"
+    )
     say(
         f"took {shown_size(found.origin_bytes)} from the proxy and {shown_size(found.peer_bytes_down)} from peers, "
         f"gave them {shown_size(found.peer_bytes_up)}"
@@ -90,7 +93,7 @@ def _node(args: Namespace) -> NodeStatus:
 def _conduct(peer: Holder) -> str:
     if peer.is_banned:
         return "gave wrong bytes"
-    return f"failed {peer.failures} times" if peer.failures else "good"
+    return f"failed {counted(peer.failures, 'time')}" if peer.failures else "good"
 
 
 def _row(event: Event) -> tuple[str, str, str, str, str]:

@@ -258,6 +258,16 @@ def test_an_address_that_others_could_reach_or_that_is_none_is_refused(
     assert (said.code, said.err) == (2, f"error: --listen {address!r} {sentence}\nhint: such as 127.0.0.1:8418\n")
 
 
+@pytest.mark.parametrize("without", ["--proxy=http://127.0.0.1:8417", "--listen=127.0.0.1:0"])
+def test_what_only_a_node_of_a_swarm_heeds_is_refused_of_another_daemon(agent: Agent, without: str) -> None:
+    said = agent.say("serve", without, "--peers-ca", "ca.pem")
+    assert said.code == 2
+    assert said.err == (
+        "error: --peers-ca is of a node of a swarm, which this is not\n"
+        "hint: a node has a --proxy and an address to --listen on\n"
+    )
+
+
 async def test_an_address_that_another_has_is_refused_in_words(agent: Agent, upstream: FakeIndex) -> None:
     taken = upstream.url.split("/")[2]
     said = await agent.run("serve", "--listen", taken)
