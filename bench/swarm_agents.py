@@ -241,8 +241,7 @@ class Site:
 
     async def run(self) -> Outcome:
         """All of it: come, want, end."""
-        for agent in self.agents.values():
-            await self._come(agent)
+        await asyncio.gather(*(self._come(agent) for agent in self.agents.values()))
         await self._prime()
         proxy = Server("envproxy", self.crowd.proxy, self.crowd.pid, 0.0)
         loop, began, proxy_cpu_s, own_cpu_s = asyncio.get_running_loop(), self.now(), proxy.cpu_s(), process_time()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +30,17 @@ def test_no_swarm_takes_more_than_its_share_unless_the_longest_pause_is_too_shor
         assert asking * cost_s / pause == pytest.approx(SHARE)
 
 
+def test_those_who_ask_together_are_not_told_to_do_so_again():
+    pace = Pace(Random(1))
+
+    pauses = [pace.asks(number, 1000.0, 0.0) for number in range(500)][400:]
+
+    assert len(set(pauses)) == 100
+    assert 0.75 * pause_s(401, 0.0005) <= min(pauses) < max(pauses) <= 1.25 * pause_s(500, 0.0005)
+
+
 def test_whoever_asks_again_counts_once():
-    pace = Pace()
+    pace = Pace(Random(1))
 
     for _ in range(200):
         paused = pace.asks("node-1", 1000.0, 0.0)
@@ -38,7 +49,7 @@ def test_whoever_asks_again_counts_once():
 
 
 def test_who_has_ended_or_fell_silent_does_not_count():
-    pace = Pace()
+    pace = Pace(Random(1))
     for number in range(100):
         paused = pace.asks(f"ends-{number}", 1000.0, 0.0)
     assert paused > 0
@@ -53,7 +64,7 @@ def test_who_has_ended_or_fell_silent_does_not_count():
 
 
 def test_who_has_not_asked_ends_nothing():
-    Pace().ends("node-1")
+    Pace(Random(1)).ends("node-1")
 
 
 def ask_for(pace: Pace, seconds: int, questions: int, cost_s: float) -> None:
@@ -64,7 +75,7 @@ def ask_for(pace: Pace, seconds: int, questions: int, cost_s: float) -> None:
 
 
 def test_the_cost_of_a_question_is_measured():
-    pace = Pace()
+    pace = Pace(Random(1))
 
     ask_for(pace, seconds=10, questions=500, cost_s=0.001)
 
@@ -72,7 +83,7 @@ def test_the_cost_of_a_question_is_measured():
 
 
 def test_a_proxy_that_is_busy_with_other_things_makes_no_question_dearer_than_is_believed():
-    pace = Pace()
+    pace = Pace(Random(1))
 
     ask_for(pace, seconds=10, questions=200, cost_s=0.005)
 
@@ -80,7 +91,7 @@ def test_a_proxy_that_is_busy_with_other_things_makes_no_question_dearer_than_is
 
 
 def test_of_a_few_questions_nothing_is_concluded():
-    pace = Pace()
+    pace = Pace(Random(1))
 
     ask_for(pace, seconds=10, questions=20, cost_s=0.001)
 

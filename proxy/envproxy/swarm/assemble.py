@@ -46,7 +46,8 @@ def assemble(
     bell = Bell(RING_S)
     rules = Rules(leases=own.leases, lease_s=own.lease_s, expiry_s=own.expiry_s)
     # Not a seed that others could know: choices are no secret, but nobody needs to foresee them.
-    directory = LocalDirectory(rules, clock=monotonic, random=Random(uuid4().int), ring=bell.ring, reporter=reporter)  # noqa: S311 (no secret)
+    random = Random(uuid4().int)  # noqa: S311 (no secret)
+    directory = LocalDirectory(rules, clock=monotonic, random=random, ring=bell.ring, reporter=reporter)
     places = Places(indexes, files, channels, collections, engine.artifacts, public=public_places(config))
     cuts = Flights[tuple[str, str], Cut](engine.tasks, engine.reporter, name="pieces")
     looks = Flights[tuple[str, str], int | None](engine.tasks, engine.reporter, name="look")
@@ -65,6 +66,7 @@ def assemble(
         clock=engine.clock,
         monotonic=monotonic,
         worked=time.thread_time,
+        random=random,
     )
     allowance = Allowance(own.unleased_bytes, own.unleased_bytes * ALLOWED_AT_ONCE_S)
     return SwarmRoutes(desk, directory, pieces, admission, allowance, reporter=reporter, monotonic=monotonic)

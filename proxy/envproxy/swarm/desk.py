@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from envproxy.engine.flights import Flights
@@ -72,6 +73,7 @@ class Desk:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         worked: Callable[[], float],
+        random: Random,
     ) -> None:
         self._name = name
         self._directory = directory
@@ -85,7 +87,7 @@ class Desk:
         self._clock = clock
         self._monotonic = monotonic
         self._worked = worked
-        self._pace = Pace()
+        self._pace = Pace(random)
         self._looked = Remembered[tuple[str, str], float](_ADMITTED)  # until when a path need not be looked up
         self._admitted = Remembered[tuple[Key, str], Access](_ADMITTED)
         self._waiting: dict[tuple[Key, str], Waiting] = {}
