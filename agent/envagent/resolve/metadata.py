@@ -1,4 +1,4 @@
-"""What a distribution says of itself: METADATA of a wheel, beside it (PEP 658) or inside.
+"""What a distribution says of itself: METADATA of a wheel, beside it (PEP 658) or inside, and lists of eggs.
 
 A requirement that PEP 508 cannot read (old wheels have some) is left out: uv, which mends them, has decided already.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import Distribution
 from typing import TYPE_CHECKING
 
 from packaging.metadata import parse_email
@@ -18,6 +19,7 @@ from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
 _MEMBER = re.compile(r"[^/]+\.dist-info/METADATA")
@@ -42,6 +44,25 @@ def read(data: bytes) -> Metadata:
         requires=tuple(filter(None, map(_requirement, raw.get("requires_dist", [])))),
         requires_python=_specifiers(raw.get("requires_python", "")),
     )
+
+
+def needs_of_egg(requires: bytes) -> tuple[Requirement, ...]:
+    """What `requires.txt` of an egg-info directory lists: setuptools' own format, from before Requires-Dist."""
+    listed = _Egg(requires.decode("utf-8", "replace")).requires or ()
+    return tuple(filter(None, map(_requirement, listed)))
+
+
+class _Egg(Distribution):
+    """An egg-info directory for importlib.metadata, which reads its format."""
+
+    def __init__(self, requires: str) -> None:
+        self._files = {"PKG-INFO": "Metadata-Version: 1.0\n", "requires.txt": requires}
+
+    def read_text(self, filename: str) -> str | None:
+        return self._files.get(filename)
+
+    def locate_file(self, path: str | PathLike[str]) -> Path:
+        raise NotImplementedError(f"{path} is in an archive")
 
 
 def inside(wheel: Path, filename: str) -> Metadata:

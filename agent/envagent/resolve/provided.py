@@ -1,8 +1,8 @@
 """What conda packages provide to Python: the distributions inside them, and what those say that they need.
 
 Names and versions are told by the dist-info (or egg-info) directories in each package's own list of files, never by a
-map of names; needs by the METADATA in them. `.conda` files are read by ranges, the content no further than METADATA.
-What was found is kept by the package's sha256, for good.
+map of names; needs by the METADATA or requires.txt in them. `.conda` files are read by ranges, the content no further
+than these. What was found is kept by the package's sha256, for good.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _AT_ONCE = 16
 _SITE = r"(?:site-packages|lib/python[^/]+/site-packages|Lib/site-packages)"
 _DIST_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/.+")
 _EGG_INFO = re.compile(rf"{_SITE}/(?P<name>[^/]+?)-(?P<version>[^/-]+)(?:-py[0-9.]+[^/]*)?\.egg-info(?:/.+)?")
-_SAID = (".dist-info/METADATA", ".egg-info/PKG-INFO")
+_EGG_NEEDS = ".egg-info/requires.txt"
+_SAID = (".dist-info/METADATA", ".egg-info/PKG-INFO", _EGG_NEEDS)
 _PYTHON = re.compile(r"(python|python_abi|pypy[0-9.]*)( .*)?")
 
 
@@ -104,6 +105,8 @@ async def _distributions_of(
     facts: dict[str, dict[str, Any]] = {name: {"version": found[name], "requires": []} for name in found}
     for path, text in said.items():
         [name] = distributions([path])
-        facts[name]["requires"] = [str(need) for need in metadata.read(text or b"").requires]
+        data = text or b""
+        needs = metadata.needs_of_egg(data) if path.endswith(_EGG_NEEDS) else metadata.read(data).requires
+        facts[name]["requires"] = list(dict.fromkeys([*facts[name]["requires"], *map(str, needs)]))
     notes.keep(cache, package.sha256, facts)
     return facts

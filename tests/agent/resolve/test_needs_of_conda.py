@@ -41,6 +41,21 @@ async def test_what_conda_needs_of_pypi_has_to_be_a_version_that_will_do(
     assert releases(environment.targets[0])["delta"] == "1.0"
 
 
+async def test_what_an_egg_of_conda_needs_is_read_of_its_own_list(
+    data: Path, index: FakeIndex, channel: FakeChannel, proxy: LocalProxy
+) -> None:
+    egg = "site-packages/needy-1.0-py3.11.egg-info"
+    listed = b"delta<2\n\n[more]\ngamma<2\n\n[:sys_platform == 'win32']\nbeta<2\n"
+    files = {f"{egg}/PKG-INFO": File(b"Name: needy\n"), f"{egg}/requires.txt": File(listed)}
+    channel.add(PYTHON, make_conda("needy", "1.0", noarch="python", depends=["python"], files=files))
+    names = ("beta", "delta", "gamma")
+    index.add(make_wheel("alpha", "1.0", requires=names))
+    index.add(*(make_wheel(name, version) for name in names for version in ("1.0", "2.0")))
+    environment = await lock(data, proxy.url, conda=("needy",), channels=DEMO, pypi=("alpha",))
+    found = releases(environment.targets[0])
+    assert {name: found[name] for name in names} == {"beta": "2.0", "delta": "1.0", "gamma": "2.0"}
+
+
 async def test_a_conflict_with_what_conda_needs_names_the_chain_on_either_side(
     data: Path, index: FakeIndex, channel: FakeChannel, proxy: LocalProxy
 ) -> None:
