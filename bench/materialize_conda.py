@@ -6,6 +6,7 @@ Cold begins with an empty store and an empty cache; warm makes a second environm
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,8 @@ def _round(plan: Plan, stock: Stock, rows: _Rows, *, ours_first: bool) -> None:
     locks = {"conda": stock.conda, "mixed": stock.mixed}
 
     def ready() -> None:
-        if not plan.quick:  # it takes longer than what follows
+        if not plan.quick:  # both take longer than what follows
+            subprocess.run(["sync", "--file-system", root], check=True)
             prime(root)
 
     def ours() -> None:
