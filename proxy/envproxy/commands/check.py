@@ -60,7 +60,8 @@ def _tried(where: str, work: Callable[[], object]) -> Iterator[Problem]:
 
 def _summary(config: Config) -> str:
     indexes = [f"{name} ({' > '.join(index.sources)})" for name, index in config.pypi.indexes.items()]
+    channels = sorted(config.conda.channels)
     return (
-        f"serves {', '.join(indexes)} on {config.server.listen}, keeps {config.server.data}, "
+        f"serves {', '.join([*indexes, *channels])} on {config.server.listen}, keeps {config.server.data}, "
         f"knows {counted(len(config.auth.tokens), 'token')}"
     )
