@@ -119,7 +119,8 @@ class Network:
                 return None
             if error.answered in {401, 403} and self._is_proxy(url):
                 raise AccessRefused(error.message, hint=HOW_TO_LOG_IN if error.answered == 401 else "") from error
-            asked = f"is {self._proxy} the proxy, and does it run?" if self._is_proxy(url) else ""
+            is_silent = self._is_proxy(url) and not error.answered
+            asked = f"is {self._proxy} the proxy, and does it run?" if is_silent else ""
             raise SourceUnreachable(error.message, hint=error.hint or asked) from error
         assert not isinstance(found, NotModified), "no validator was sent"
         return None if isinstance(found, Absent) else found

@@ -104,6 +104,14 @@ async def test_with_the_proxy_down_and_upstream_forbidden_it_is_said_so(
     assert upstream.requests == []
 
 
+async def test_a_proxy_that_answers_is_not_asked_whether_it_runs(upstream: FakeIndex, proxy: LocalProxy) -> None:
+    upstream.fail("/simple/gamma/", Status(500))
+    async with Network(proxy.url, "") as network:
+        with pytest.raises(SourceUnreachable, match="the proxy answered 503") as failed:
+            await network.files_of("main", "gamma")
+    assert "does it run" not in failed.value.hint
+
+
 async def test_what_is_no_envproxy_is_told_as_such(
     artifacts: Artifacts, packages: list[PythonPackage], upstream: FakeIndex
 ) -> None:
