@@ -52,14 +52,22 @@ async def measure(plan: Plan) -> Result:
 
 
 def _findings(outcomes: list[Outcome], *, bound_s: float) -> list[Finding]:
-    cuts = [quantiles(one.latencies or [0.0, 0.0], n=100) for one in outcomes]
     return [
         worst("what the proxy takes of a core", "x", [one.proxy_cpu_s / one.seconds for one in outcomes], CORE),
-        worst("a question, the median", "ms", [one[49] * 1e3 for one in cuts]),
-        worst("a question, the slowest hundredth", "ms", [one[98] * 1e3 for one in cuts], P99_MS),
+        *_questions([quantiles(one.latencies, n=100) for one in outcomes if len(one.latencies) > 1]),
         worst("questions a second", "", [one.wants / one.seconds for one in outcomes]),
         worst("copies that left the proxy", "x", [one.from_origin / one.pieces for one in outcomes], ORIGIN),
         worst("the last agent has it, of the lower bound", "x", [one.seconds / bound_s for one in outcomes]),
+    ]
+
+
+def _questions(percentiles: list[list[float]]) -> list[Finding]:
+    """How long questions took; nothing for so few agents that all their questions may wait."""
+    if not percentiles:
+        return []
+    return [
+        worst("a question, the median", "ms", [one[49] * 1e3 for one in percentiles]),
+        worst("a question, the slowest hundredth", "ms", [one[98] * 1e3 for one in percentiles], P99_MS),
     ]
 
 
