@@ -12,12 +12,16 @@ import pytest
 from envproxy.engine import known
 from fixtures.conda_dists import compiled
 from fixtures.conda_pythons import CannotMoveError, interpreters, python_package
+from fixtures.team import running_team
+from fixtures.visitor import visiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from fixtures.conda_packages import Package
+    from fixtures.proxy import LocalProxy
+    from fixtures.visitor import Visitor
 
 T = TypeVar("T")
 COMPILED = ("msgpack", "msgspec")
@@ -27,6 +31,20 @@ COMPILED = ("msgpack", "msgspec")
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for news gets them, also on a machine so loaded that they take longer than a client would wait."""
     monkeypatch.setattr(known, "ASK_WAIT_S", known.FIRST_WAIT_S)
+
+
+@pytest.fixture
+async def team(tmp_path: Path) -> AsyncIterator[LocalProxy]:
+    """A proxy with the hosted channel `team`."""
+    async with running_team(tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def visitor(team: LocalProxy) -> AsyncIterator[Visitor]:
+    """A client of that channel, unless a module has others."""
+    async with visiting(team.channel("team")) as visitor:
+        yield visitor
 
 
 @pytest.fixture(scope="session")

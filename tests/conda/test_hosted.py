@@ -18,7 +18,6 @@ from fixtures.team import BEARER, running_team, send, upload
 from fixtures.visitor import visiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from envproxy.conda.making import Job, Made
@@ -29,24 +28,12 @@ if TYPE_CHECKING:
 ALPHA = make_conda("alpha")
 
 
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[LocalProxy]:
-    async with running_team(tmp_path) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def visitor(proxy: LocalProxy) -> AsyncIterator[Visitor]:
-    async with visiting(proxy.channel("team")) as visitor:
-        yield visitor
-
-
 @pytest.mark.parametrize("form", [".conda", ".tar.bz2"])
 async def test_an_uploaded_package_is_in_every_form_of_repodata(
-    proxy: LocalProxy, visitor: Visitor, form: str
+    team: LocalProxy, visitor: Visitor, form: str
 ) -> None:
     package = make_conda("gamma", subdir="linux-64", form=form)
-    status, said = await upload(proxy, package.path, package.data)
+    status, said = await upload(team, package.path, package.data)
     assert (status, said) == (201, f"linux-64/{package.filename} published in team\n")
     flat = json.loads((await visitor.get("linux-64/repodata.json")).body)
     record = flat[package.section][package.filename]
@@ -62,11 +49,11 @@ async def test_noarch_is_always_there_and_other_subdirs_are_not(visitor: Visitor
     assert (await visitor.get(f"linux-64/{SHARD_INDEX}")).status == 404
 
 
-async def test_a_change_is_seen_at_once_and_leaves_other_shards_alone(proxy: LocalProxy, visitor: Visitor) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
+async def test_a_change_is_seen_at_once_and_leaves_other_shards_alone(team: LocalProxy, visitor: Visitor) -> None:
+    await upload(team, ALPHA.path, ALPHA.data)
     before = (await visitor.index()).shards
     beta = make_conda("beta")
-    await upload(proxy, beta.path, beta.data)
+    await upload(team, beta.path, beta.data)
     after = (await visitor.index()).shards
     assert sorted(after) == ["alpha", "beta"]
     assert after["alpha"] == before["alpha"]
@@ -89,15 +76,15 @@ async def test_a_shard_stays_for_a_week_after_its_last_index(tmp_path: Path) -> 
         assert (await visitor.get(path)).status == 404
 
 
-async def test_many_uploads_at_once_are_all_in_the_index(proxy: LocalProxy, visitor: Visitor) -> None:
+async def test_many_uploads_at_once_are_all_in_the_index(team: LocalProxy, visitor: Visitor) -> None:
     packages = [make_conda(f"package-{number}") for number in range(12)]
-    replies = await asyncio.gather(*(upload(proxy, package.path, package.data) for package in packages))
+    replies = await asyncio.gather(*(upload(team, package.path, package.data) for package in packages))
     assert {status for status, _ in replies} == {201}
     assert sorted((await visitor.index()).shards) == sorted(package.name for package in packages)
 
 
 async def test_readers_get_every_form_of_repodata_while_packages_are_uploaded(
-    proxy: LocalProxy, visitor: Visitor
+    team: LocalProxy, visitor: Visitor
 ) -> None:
     packages = [make_conda(f"package-{number}") for number in range(15)]
     done = asyncio.Event()
@@ -113,56 +100,56 @@ async def test_readers_get_every_form_of_repodata_while_packages_are_uploaded(
         for path in (f"noarch/{SHARD_INDEX}", "noarch/repodata.json", "noarch/repodata.json.zst"):
             readers.create_task(read(path))
         for package in packages:
-            assert (await upload(proxy, package.path, package.data))[0] == 201
+            assert (await upload(team, package.path, package.data))[0] == 201
         done.set()
     assert refused == []
 
 
-async def test_a_published_name_keeps_its_meaning(proxy: LocalProxy, visitor: Visitor) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
-    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 200
+async def test_a_published_name_keeps_its_meaning(team: LocalProxy, visitor: Visitor) -> None:
+    await upload(team, ALPHA.path, ALPHA.data)
+    assert (await upload(team, ALPHA.path, ALPHA.data))[0] == 200
     other = make_conda("alpha", depends=["beta"])
-    status, said = await upload(proxy, ALPHA.path, other.data)
+    status, said = await upload(team, ALPHA.path, other.data)
     assert (status, "stands for other bytes" in said) == (409, True)
     assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}"))[0] == 200
-    assert (await upload(proxy, ALPHA.path, other.data))[0] == 409
-    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 201
+    assert (await upload(team, ALPHA.path, other.data))[0] == 409
+    assert (await upload(team, ALPHA.path, ALPHA.data))[0] == 201
 
 
 async def test_a_yanked_package_is_listed_as_removed_and_stays_downloadable(
-    proxy: LocalProxy, visitor: Visitor
+    team: LocalProxy, visitor: Visitor
 ) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
+    await upload(team, ALPHA.path, ALPHA.data)
     assert await send("DELETE", f"{visitor.url}/{ALPHA.path}?yank=1") == (200, f"{ALPHA.filename} yanked\n")
     flat = json.loads((await visitor.get("noarch/repodata.json")).body)
     assert (flat["packages.conda"], flat["removed"]) == ({}, [ALPHA.filename])
     assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
-async def test_a_yanked_package_that_is_uploaded_again_is_listed_again(proxy: LocalProxy, visitor: Visitor) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
+async def test_a_yanked_package_that_is_uploaded_again_is_listed_again(team: LocalProxy, visitor: Visitor) -> None:
+    await upload(team, ALPHA.path, ALPHA.data)
     await send("DELETE", f"{visitor.url}/{ALPHA.path}?yank=1")
     said = f"noarch/{ALPHA.filename} published in team\n"
-    assert await upload(proxy, ALPHA.path, ALPHA.data) == (201, said)
+    assert await upload(team, ALPHA.path, ALPHA.data) == (201, said)
     flat = json.loads((await visitor.get("noarch/repodata.json")).body)
     assert (list(flat["packages.conda"]), flat["removed"]) == ([ALPHA.filename], [])
     assert (await visitor.shard("alpha"))["removed"] == []
-    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 200
+    assert (await upload(team, ALPHA.path, ALPHA.data))[0] == 200
 
 
-async def test_a_deleted_package_is_gone(proxy: LocalProxy, visitor: Visitor) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
+async def test_a_deleted_package_is_gone(team: LocalProxy, visitor: Visitor) -> None:
+    await upload(team, ALPHA.path, ALPHA.data)
     await send("DELETE", f"{visitor.url}/{ALPHA.path}")
     assert (await visitor.get(ALPHA.path)).status == 404
     assert (await visitor.index()).shards == {}
     assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}"))[0] == 404
 
 
-async def test_the_apis_of_prefix_and_quetz_clients_are_understood(proxy: LocalProxy, visitor: Visitor) -> None:
+async def test_the_apis_of_prefix_and_quetz_clients_are_understood(team: LocalProxy, visitor: Visitor) -> None:
     beta = make_conda("beta")
     prefix = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": ALPHA.sha256}
-    assert (await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, prefix))[0] == 201
-    quetz = f"{proxy.url}/api/channels/team/upload/{beta.filename}?force=false&sha256={beta.sha256}"
+    assert (await send("POST", f"{team.url}/api/v1/upload/team", ALPHA.data, prefix))[0] == 201
+    quetz = f"{team.url}/api/channels/team/upload/{beta.filename}?force=false&sha256={beta.sha256}"
     assert (await send("POST", quetz, beta.data, {"X-API-Key": "s3cret-token"}))[0] == 201
     assert sorted((await visitor.index()).shards) == ["alpha", "beta"]
 
@@ -187,8 +174,8 @@ def form_of(package: Package) -> bytes:
     return FORM % (name, len(package.data), name, package.sha256.encode(), package.data)
 
 
-async def test_a_form_as_clients_of_prefix_send_it_is_understood(proxy: LocalProxy, visitor: Visitor) -> None:
-    url = f"{proxy.url}/api/v1/upload/team?force=true"
+async def test_a_form_as_clients_of_prefix_send_it_is_understood(team: LocalProxy, visitor: Visitor) -> None:
+    url = f"{team.url}/api/v1/upload/team?force=true"
     assert (await send("POST", url, form_of(ALPHA), {**BEARER, **FORM_TYPE}))[0] == 201
     assert (await send("POST", url, form_of(ALPHA), {**BEARER, **FORM_TYPE}))[0] == 200
     assert (await visitor.get(ALPHA.path)).body == ALPHA.data
@@ -204,58 +191,56 @@ async def test_a_form_as_clients_of_prefix_send_it_is_understood(proxy: LocalPro
         pytest.param(form_of(ALPHA).replace(ALPHA.sha256[:9].encode(), b"000000000"), "SHA-256", id="another digest"),
     ],
 )
-async def test_a_form_that_is_broken_is_refused(proxy: LocalProxy, visitor: Visitor, body: bytes, says: str) -> None:
-    status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", body, {**BEARER, **FORM_TYPE})
+async def test_a_form_that_is_broken_is_refused(team: LocalProxy, visitor: Visitor, body: bytes, says: str) -> None:
+    status, said = await send("POST", f"{team.url}/api/v1/upload/team", body, {**BEARER, **FORM_TYPE})
     assert (status, says in said) == (400, True), said
     assert (await visitor.index()).shards == {}
-    assert await asyncio.to_thread(partials, proxy.parts.store.root) == []
+    assert await asyncio.to_thread(partials, team.parts.store.root) == []
 
 
-async def test_a_form_without_a_token_is_not_read(proxy: LocalProxy) -> None:
-    assert (await send("POST", f"{proxy.url}/api/v1/upload/team", form_of(ALPHA), FORM_TYPE))[0] == 401
+async def test_a_form_without_a_token_is_not_read(team: LocalProxy) -> None:
+    assert (await send("POST", f"{team.url}/api/v1/upload/team", form_of(ALPHA), FORM_TYPE))[0] == 401
 
 
-async def test_an_upload_that_the_disk_has_no_room_for_is_said_to_be_that(
-    proxy: LocalProxy, visitor: Visitor
-) -> None:
+async def test_an_upload_that_the_disk_has_no_room_for_is_said_to_be_that(team: LocalProxy, visitor: Visitor) -> None:
     with disk_that_takes(100):
-        status, said = await upload(proxy, ALPHA.path, ALPHA.data)
+        status, said = await upload(team, ALPHA.path, ALPHA.data)
     assert (status, "the disk had room for 100 bytes" in said) == (507, True), said
-    assert (await upload(proxy, ALPHA.path, ALPHA.data))[0] == 201
+    assert (await upload(team, ALPHA.path, ALPHA.data))[0] == 201
     assert (await visitor.get(ALPHA.path)).body == ALPHA.data
 
 
 async def test_a_package_that_could_not_be_listed_is_listed_when_it_is_sent_again(
-    proxy: LocalProxy, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    team: LocalProxy, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(_self: Workshop, _job: Job) -> Made:
         raise StorageFull("the disk had no room")
 
-    await upload(proxy, ALPHA.path, ALPHA.data)
+    await upload(team, ALPHA.path, ALPHA.data)
     beta = make_conda("beta")
     with monkeypatch.context() as patched:
         patched.setattr(Workshop, "do", full)
-        assert (await upload(proxy, beta.path, beta.data))[0] == 507
+        assert (await upload(team, beta.path, beta.data))[0] == 507
     assert list((await visitor.index()).shards) == ["alpha"]
-    assert (await upload(proxy, beta.path, beta.data))[0] == 200
+    assert (await upload(team, beta.path, beta.data))[0] == 200
     assert list((await visitor.index()).shards) == ["alpha", "beta"]
 
 
-async def test_uploading_takes_a_token_with_that_scope(proxy: LocalProxy, visitor: Visitor) -> None:
+async def test_uploading_takes_a_token_with_that_scope(team: LocalProxy, visitor: Visitor) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert (await send("PUT", f"{visitor.url}/{ALPHA.path}", ALPHA.data, headers))[0] == 401
         assert (await send("DELETE", f"{visitor.url}/{ALPHA.path}", b"", headers))[0] == 401
     assert (await visitor.index()).shards == {}
 
 
-async def test_a_digest_that_the_client_states_must_hold(proxy: LocalProxy) -> None:
+async def test_a_digest_that_the_client_states_must_hold(team: LocalProxy) -> None:
     headers = {**BEARER, "X-File-Name": ALPHA.filename, "X-File-SHA256": "0" * 64}
-    status, said = await send("POST", f"{proxy.url}/api/v1/upload/team", ALPHA.data, headers)
+    status, said = await send("POST", f"{team.url}/api/v1/upload/team", ALPHA.data, headers)
     assert (status, "arrived with SHA-256" in said) == (400, True)
 
 
-async def test_a_channel_that_is_mirrored_takes_no_upload(proxy: LocalProxy) -> None:
-    status, said = await send("PUT", f"{proxy.channel('conda-forge')}/{ALPHA.path}", ALPHA.data)
+async def test_a_channel_that_is_mirrored_takes_no_upload(team: LocalProxy) -> None:
+    status, said = await send("PUT", f"{team.channel('conda-forge')}/{ALPHA.path}", ALPHA.data)
     assert (status, "no hosted channel" in said) == (400, True)
 
 
@@ -274,10 +259,10 @@ async def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         assert {pin.sha256 for pin in await proxy.parts.catalog.pins()} == {ALPHA.sha256}
 
 
-async def test_repodata_that_was_evicted_is_made_again(proxy: LocalProxy, visitor: Visitor) -> None:
-    await upload(proxy, ALPHA.path, ALPHA.data)
+async def test_repodata_that_was_evicted_is_made_again(team: LocalProxy, visitor: Visitor) -> None:
+    await upload(team, ALPHA.path, ALPHA.data)
     shards = (await visitor.index()).shards
-    store = proxy.parts.store
+    store = team.parts.store
     for blob in await asyncio.to_thread(lambda: list(store.walk())):
         if blob.sha256 != ALPHA.sha256:
             await asyncio.to_thread(store.delete, blob.sha256)

@@ -12,29 +12,13 @@ import pytest
 
 from fixtures.conda_packages import make_conda
 from fixtures.disk import partials
-from fixtures.team import running_team, upload
-from fixtures.visitor import visiting
+from fixtures.team import upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from fixtures.proxy import LocalProxy
     from fixtures.visitor import Visitor
 
 ALPHA = make_conda("alpha")
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[LocalProxy]:
-    async with running_team(tmp_path) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def visitor(proxy: LocalProxy) -> AsyncIterator[Visitor]:
-    async with visiting(proxy.channel("team")) as visitor:
-        yield visitor
 
 
 def _zip(member: str) -> bytes:
@@ -61,12 +45,12 @@ def _zip(member: str) -> bytes:
     ],
 )
 async def test_a_package_that_is_not_what_its_name_says_is_refused(
-    proxy: LocalProxy, visitor: Visitor, path: str, body: bytes, says: str
+    team: LocalProxy, visitor: Visitor, path: str, body: bytes, says: str
 ) -> None:
-    status, said = await upload(proxy, path, body)
+    status, said = await upload(team, path, body)
     assert (status, says in json.loads(said)["detail"]) == (400, True), said
     assert (await visitor.index()).shards == {}
-    assert not await asyncio.to_thread(lambda: list((proxy.parts.store.root / "partial").iterdir()))
+    assert not await asyncio.to_thread(lambda: list((team.parts.store.root / "partial").iterdir()))
 
 
 def _nested(levels: int) -> object:
@@ -95,12 +79,12 @@ def _nested(levels: int) -> object:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 async def test_a_record_that_clients_cannot_read_is_refused_and_spoils_nothing(
-    proxy: LocalProxy, visitor: Visitor, extra: dict[str, object], says: str
+    team: LocalProxy, visitor: Visitor, extra: dict[str, object], says: str
 ) -> None:
     odd, beta = make_conda("odd", extra=extra), make_conda("beta", extra={"x": _nested(49)})
-    status, said = await upload(proxy, odd.path, odd.data)
+    status, said = await upload(team, odd.path, odd.data)
     assert (status, says in json.loads(said)["detail"]) == (400, True), said
     assert (await visitor.get(odd.path)).status == 404
-    assert (await upload(proxy, beta.path, beta.data))[0] == 201
+    assert (await upload(team, beta.path, beta.data))[0] == 201
     assert list((await visitor.index(cache_control="no-cache")).shards) == ["beta"]
-    assert await asyncio.to_thread(partials, proxy.parts.store.root) == []
+    assert await asyncio.to_thread(partials, team.parts.store.root) == []

@@ -10,8 +10,11 @@ import pytest
 from fixtures.clock import FakeClock
 from fixtures.collection import FakeFiles
 from fixtures.namespaces import Network, Refused, network
-from fixtures.proxy import LocalProxy, running_proxy
+from fixtures.node import SECRET as OF_NODES
+from fixtures.node import SWARM
+from fixtures.proxy import LocalProxy, ProxyProcess, proxy_process, running_proxy
 from fixtures.swarm import SECRET, Agent
+from fixtures.upstream import FakeIndex
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,6 +46,22 @@ async def proxy(tmp_path: Path, upstream: FakeFiles, clock: FakeClock) -> AsyncI
     environ = {"SWARM": SECRET, "LAB": "the secret of the lab", "CORP": "corp-token"}
     async with running_proxy(tmp_path, settings=settings, environ=environ, clock=clock) as running:
         clock.advance(SETTLED_S)
+        yield running
+
+
+@pytest.fixture
+async def index() -> AsyncIterator[FakeIndex]:
+    """What the proxy `origin` is before."""
+    async with FakeIndex() as index:
+        yield index
+
+
+@pytest.fixture
+async def origin(tmp_path: Path, index: FakeIndex) -> AsyncIterator[ProxyProcess]:
+    """A proxy with a swarm, in a process of its own, for nodes in theirs."""
+    home = tmp_path / "proxy"
+    home.mkdir()
+    async with proxy_process(home, upstream=index, settings=SWARM, environ=OF_NODES) as running:
         yield running
 
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from random import Random
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from fixtures.disk import NoSmallDisk, enlarge, small_disk
-from fixtures.node import SECRET, SWARM, running_node
-from fixtures.proxy import ProxyProcess, proxy_process
-from fixtures.upstream import FakeIndex
-from fixtures.wheels import make_wheel
+from fixtures.node import running_node
+from fixtures.site import path_of, weights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fixtures.node import NodeProcess
+    from fixtures.proxy import ProxyProcess
+    from fixtures.upstream import FakeIndex
     from fixtures.wheels import Dist
 
 MIB = 1 << 20
 PIECE_BYTES = MIB
-
-
-def wheel(size: int, name: str) -> Dist:
-    return make_wheel(name, "1.0", files={f"{name}/weights.bin": Random(name).randbytes(size)})
-
-
-def path_of(dist: Dist) -> str:
-    return f"/pypi/main/files/{dist.project}/{dist.sha256}/{dist.filename}"
 
 
 def visible(node: NodeProcess, dist: Dist) -> list[Path]:
@@ -48,20 +39,6 @@ async def piece(node: NodeProcess, dist: Dist, index: int) -> bytes:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeIndex]:
-    async with FakeIndex() as index:
-        yield index
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path, upstream: FakeIndex) -> AsyncIterator[ProxyProcess]:
-    home = tmp_path / "proxy"
-    home.mkdir()
-    async with proxy_process(home, upstream=upstream, settings=SWARM, environ=SECRET) as running:
-        yield running
-
-
-@pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 20 MiB."""
     try:
@@ -72,13 +49,13 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_shows_no_half_of_a_file_and_what_came_is_not_fetched_again(
-    tmp_path: Path, small: Path, upstream: FakeIndex, proxy: ProxyProcess
+    tmp_path: Path, small: Path, index: FakeIndex, origin: ProxyProcess
 ) -> None:
-    dist = wheel(40 * MIB, "alpha")
-    upstream.add(dist)
+    dist = weights("alpha", 40 * MIB)
+    index.add(dist)
     async with (
-        running_node(small, proxy.url) as cramped,
-        running_node(tmp_path / "roomy", proxy.url) as roomy,
+        running_node(small, origin.url) as cramped,
+        running_node(tmp_path / "roomy", origin.url) as roomy,
     ):
         failed, whole = await asyncio.gather(
             cramped.get(path_of(dist)), roomy.get(path_of(dist)), return_exceptions=True
@@ -95,12 +72,12 @@ async def test_a_full_disk_shows_no_half_of_a_file_and_what_came_is_not_fetched_
 
 
 async def test_what_is_evicted_while_a_peer_takes_it_arrives_whole_and_is_gone_after(
-    tmp_path: Path, upstream: FakeIndex, proxy: ProxyProcess
+    tmp_path: Path, index: FakeIndex, origin: ProxyProcess
 ) -> None:
-    old, new = wheel(12 * MIB, "old"), wheel(12 * MIB, "new")
-    upstream.add(old, new)
+    old, new = weights("old", 12 * MIB), weights("new", 12 * MIB)
+    index.add(old, new)
     tight = {"ENVAGENT_ARTIFACTS_LIMIT": "20MB", "ENVAGENT_UPLOAD_RATE": "250kB"}  # so a piece takes three seconds
-    async with running_node(tmp_path / "node", proxy.url, environ=tight) as node:
+    async with running_node(tmp_path / "node", origin.url, environ=tight) as node:
         assert await node.get(path_of(old)) == old.sha256
         url = f"{node.url}/swarm/v1/artifacts/{old.sha256}/pieces/0"
         async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as answer:
@@ -114,13 +91,13 @@ async def test_what_is_evicted_while_a_peer_takes_it_arrives_whole_and_is_gone_a
 
 
 async def test_a_node_takes_an_artifact_again_that_its_only_holder_has_evicted(
-    tmp_path: Path, upstream: FakeIndex, proxy: ProxyProcess
+    tmp_path: Path, index: FakeIndex, origin: ProxyProcess
 ) -> None:
-    old, new = wheel(12 * MIB, "old"), wheel(12 * MIB, "new")
-    upstream.add(old, new)
+    old, new = weights("old", 12 * MIB), weights("new", 12 * MIB)
+    index.add(old, new)
     async with (
-        running_node(tmp_path / "tight", proxy.url, environ={"ENVAGENT_ARTIFACTS_LIMIT": "20MB"}) as tight,
-        running_node(tmp_path / "other", proxy.url) as other,
+        running_node(tmp_path / "tight", origin.url, environ={"ENVAGENT_ARTIFACTS_LIMIT": "20MB"}) as tight,
+        running_node(tmp_path / "other", origin.url) as other,
     ):
         assert [await tight.get(path_of(dist)) for dist in (old, new)] == [old.sha256, new.sha256]
         assert await other.get(path_of(old)) == old.sha256

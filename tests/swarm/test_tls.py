@@ -21,13 +21,12 @@ from envagent.table import parsed
 from envproxy.kinds import Address
 from envproxy.swarm.layout import Layout
 from fixtures.agent import Agent
-from fixtures.node import HOST, SECRET, SWARM, running_node
-from fixtures.proxy import ProxyProcess, proxy_process
+from fixtures.node import HOST, running_node
 from fixtures.site import path_of, weights
-from fixtures.upstream import FakeIndex
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from fixtures.proxy import ProxyProcess
+    from fixtures.upstream import FakeIndex
 
 DIST = weights("alpha", 9 << 20)
 
@@ -51,15 +50,9 @@ def config_of(folder: Path) -> Config:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyProcess]:
-    home = tmp_path / "proxy"
-    home.mkdir()
-    async with (
-        FakeIndex() as upstream,
-        proxy_process(home, upstream=upstream, settings=SWARM, environ=SECRET) as running,
-    ):
-        upstream.add(DIST)
-        yield running
+async def proxy(origin: ProxyProcess, index: FakeIndex) -> ProxyProcess:
+    index.add(DIST)
+    return origin
 
 
 async def test_nodes_of_one_authority_share_and_a_stranger_gets_nothing(tmp_path: Path, proxy: ProxyProcess) -> None:
