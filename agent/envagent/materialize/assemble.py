@@ -22,7 +22,7 @@ from envagent.materialize.overlap import find_overlaps
 from envagent.materialize.overlay import hide
 from envagent.materialize.paths import directories
 from envagent.materialize.ready import FOLDER, Part, Ready, manifest_path
-from envagent.materialize.wheel_name import promised_by
+from envagent.materialize.wheel_name import project_of
 from envagent.store.claims import above, claim_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _check_provided(plan: Plan, trees: list[Tree]) -> None:
             if dot and kind in {"dist-info", "egg-info"} and path.startswith(site) and "/" not in name:
                 provided[pypi_name(name.partition("-")[0])] = source.filename
     for wheel in plan.wheels:
-        if other := provided.get(promised_by(wheel.filename).name):
+        if other := provided.get(project_of(wheel.filename)):
             raise ArtifactRefused(
                 wheel.filename,
                 f"conda's {other} brings this project already",

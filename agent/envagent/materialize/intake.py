@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from envagent.materialize.plan import Plan, Source
     from envagent.materialize.progress import Report
+    from envagent.materialize.workers import Workers
     from envagent.store.node import NodeStore
 
 
@@ -57,7 +58,8 @@ class Intake:
         self._events.put(source)
 
     def __enter__(self) -> Self:
-        self._working = self._thread.submit(self._work)
+        workers = workers_for(self._size)  # before there is a thread: then they are cheap
+        self._working = self._thread.submit(self._work, workers)
         return self
 
     def __exit__(
@@ -69,10 +71,10 @@ class Intake:
         if self._working and error is None:
             self._working.result()
 
-    def _work(self) -> None:
+    def _work(self, begun: Workers) -> None:
         with (
+            begun as workers,
             self._store.in_use() as work,
-            workers_for(self._size) as workers,
             Builds(
                 self._plan, self._store, work, workers, self._report, self._total, prove=self._prove, wake=self._wake
             ) as builds,

@@ -7,12 +7,9 @@ a virtual environment describes the one that the environment was made of (PEP 40
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-from packaging.tags import Tag, compatible_tags, cpython_tags, generic_tags, platform_tags
 
 from envagent.errors import PrefixRefused
 
@@ -58,8 +55,15 @@ class Interpreter:
         return int(major), int(minor)
 
     @cached_property
-    def tags(self) -> frozenset[Tag]:
-        """Every tag of a wheel that it can run on this machine (PEP 425)."""
+    def tags(self) -> frozenset[str]:
+        """Every tag of a wheel that it can run on this machine, such as py3-none-any (PEP 425)."""
+        from packaging.tags import (  # noqa: PLC0415  # slow to import, and interpreters.py keeps what comes of it
+            compatible_tags,
+            cpython_tags,
+            generic_tags,
+            platform_tags,
+        )
+
         platforms = list(platform_tags())
         major, minor = self.release
         if self.implementation == "cpython":
@@ -68,11 +72,13 @@ class Interpreter:
         else:
             short = f"{_SHORT.get(self.implementation, self.implementation)}{major}{minor}"
             own = generic_tags(short, [self.soabi.replace("-", "_").replace(".", "_")], platforms)
-        return frozenset([*own, *compatible_tags(self.release, short, platforms)])
+        return frozenset(map(str, [*own, *compatible_tags(self.release, short, platforms)]))
 
 
 def describe(executable: Path) -> Interpreter:
     """Ask the interpreter at `executable` (blocking). Raises PrefixRefused where it does not answer."""
+    import subprocess  # noqa: PLC0415  # once per Python
+
     try:
         answer = subprocess.run(  # noqa: S603  # the interpreter that the caller chose
             [executable, "-I", "-S", "-B", "-c", _QUESTION],

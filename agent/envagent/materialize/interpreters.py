@@ -4,22 +4,27 @@ One small file for each, by everything that the answer can depend on: the path t
 (device, inode, size, time of its last change) and, where the path is inside a virtual environment, that environment's
 pyvenv.cfg. So another Python at the same place is asked anew. A script that bears a Python's name is asked each time:
 what it leads to may be another one tomorrow. An answer that cannot be kept costs the question, nothing else.
+
+The tags of the wheels that it can run take as long to work out, and are kept with the answer: they depend on the C
+library, the architecture and the Python that runs this, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from envagent.materialize.interpreter import Interpreter, describe
+from envproxy import __version__
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """An `Interpreter`, as it is written down."""
+    """An `Interpreter` with its tags, as it is written down."""
 
     executable: str
     version: str
@@ -29,6 +34,25 @@ class _Said(msgspec.Struct, frozen=True):
     library: str
     abi: str
     soabi: str
+    tags: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Interpreter) -> _Said:
+        """What is to be written down of it."""
+        return cls(
+            executable=str(found.executable),
+            tags=tuple(sorted(found.tags)),
+            **{name: getattr(found, name) for name in _FIELDS},
+        )
+
+    def interpreter(self) -> Interpreter:
+        """The Python that said it."""
+        found = Interpreter(Path(self.executable), **{name: getattr(self, name) for name in _FIELDS})
+        vars(found)["tags"] = frozenset(self.tags)  # where its cached_property has them once they are known
+        return found
+
+
+_FIELDS = tuple(name for name in _Said.__struct_fields__ if name not in {"executable", "tags"})
 
 
 class Interpreters:
@@ -41,7 +65,7 @@ class Interpreters:
         """As `interpreter.describe` (blocking), which is asked at most once. Raises PrefixRefused."""
         place = self._place(executable)
         if said := _read(place):
-            return Interpreter(**{**msgspec.structs.asdict(said), "executable": Path(said.executable)})
+            return said.interpreter()
         found = describe(executable)
         if place:
             _write(place, found)
@@ -52,7 +76,7 @@ class Interpreters:
         try:
             if _is_script(executable):
                 return None
-            seen = [str(executable.absolute()), *_identity(executable)]
+            seen = [*_surroundings(), str(executable.absolute()), *_identity(executable)]
         except OSError:
             return None
         with suppress(OSError):
@@ -70,6 +94,12 @@ def _identity(path: Path) -> list[str]:
     return [str(path.resolve()), *map(str, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))]
 
 
+def _surroundings() -> list[str]:
+    """What decides which wheels run here, beside the Python that they are for."""
+    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    return [__version__, sys.executable, os.uname().machine, libc or ""]
+
+
 def _read(place: Path | None) -> _Said | None:
     try:
         return msgspec.json.decode(place.read_bytes(), type=_Said) if place else None
@@ -78,9 +108,8 @@ def _read(place: Path | None) -> _Said | None:
 
 
 def _write(place: Path, found: Interpreter) -> None:
-    said = _Said(str(found.executable), *(getattr(found, name) for name in _Said.__struct_fields__[1:]))
     draft = place.with_name(f"{place.name}.{os.urandom(4).hex()}")
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(msgspec.json.encode(said))
+        draft.write_bytes(msgspec.json.encode(_Said.of(found)))
         draft.replace(place)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import CondaPackage
-from envagent.materialize.wheel_name import promised_by
+from envagent.materialize.wheel_name import project_of, tags_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,14 +142,14 @@ class Plan:
         """
         seen: dict[str, str] = {}
         for wheel in self.wheels:
-            promised = promised_by(wheel.filename)
-            if self.given and promised.tags.isdisjoint(self.given.tags):
+            if self.given and self.given.tags.isdisjoint(tags_of(wheel.filename)):
                 python = f"{self.given.implementation} {self.given.version}"
                 raise ArtifactRefused(
                     wheel.filename,
                     f"it is not for {python} on this machine",
                     hint="lock for this platform and Python",
                 )
-            if other := seen.get(promised.name):
+            project = project_of(wheel.filename)
+            if other := seen.get(project):
                 raise ArtifactRefused(wheel.filename, f"the plan also has {other}", hint="keep one of them")
-            seen[promised.name] = wheel.filename
+            seen[project] = wheel.filename

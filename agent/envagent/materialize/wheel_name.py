@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
 
 from envagent.errors import ArtifactRefused
+from envagent.lock.model import pypi_name
 
 if TYPE_CHECKING:
-    from packaging.tags import Tag
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
 
 
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """What a filename promises of the inside (PEP 427: name, version, tags)."""
+class Promised(NamedTuple):
+    """What a filename promises of the inside (PEP 427): the normalized name and the version."""
 
     name: NormalizedName
     version: Version
-    tags: frozenset[Tag]
 
 
 @lru_cache(maxsize=1024)
 def promised_by(filename: str) -> Promised:
     """Read a wheel's filename. Raises ArtifactRefused where it is none."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # noqa: PLC0415  # of wheels to unpack
+    from packaging.version import InvalidVersion  # noqa: PLC0415
+
     try:
-        name, version, _, tags = parse_wheel_filename(filename)
+        name, version, _, _ = parse_wheel_filename(filename)
     except (InvalidWheelFilename, InvalidVersion) as error:
         raise ArtifactRefused(filename, f"its name is not a wheel's ({error})") from None
-    return Promised(name, version, tags)
+    return Promised(name, version)
+
+
+def project_of(filename: str) -> str:
+    """The normalized name of the project of a wheel."""
+    return pypi_name(filename.partition("-")[0])
+
+
+def tags_of(filename: str) -> frozenset[str]:
+    """The tags of a wheel, each of a compressed set by itself (PEP 425). Raises ArtifactRefused where it is none."""
+    stem, _, kind = filename.rpartition(".")
+    parts = stem.split("-")
+    if kind != "whl" or len(parts) not in {5, 6}:
+        raise ArtifactRefused(filename, "its name is not a wheel's")
+    return frozenset(map("-".join, product(*(part.split(".") for part in parts[-3:]))))

@@ -1,12 +1,13 @@
-"""A worker process: `python -m envagent.materialize.worker` reads jobs from stdin and writes answers to stdout.
+"""What a worker process does: read jobs from its stdin, write answers to its stdout.
 
 Frames are a length of four bytes and MessagePack. It ends when stdin does, so it never outlives the process that
-started it, however that one ended. A separate program rather than a fork: the parent may have threads.
+started it, however that one ended. `python -m envagent.materialize.worker` is one; see children.py for another way.
 """
 
 from __future__ import annotations
 
 import gc
+import signal
 import struct
 import sys
 from typing import BinaryIO
@@ -35,16 +36,17 @@ def receive(stream: BinaryIO) -> bytes:
     return data
 
 
-def main() -> None:
+def answer(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Answer until nobody asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for whoever asked, who then closes the pipe
     gc.disable()  # nothing here makes cycles, and looking for them among thousands of members takes long
     jobs = msgspec.msgpack.Decoder(Job)
     while True:
         try:
-            send(sys.stdout.buffer, perform(jobs.decode(receive(sys.stdin.buffer))))
+            send(stdout, perform(jobs.decode(receive(stdin))))
         except (EOFError, BrokenPipeError):
             return
 
 
 if __name__ == "__main__":
-    main()
+    answer(sys.stdin.buffer, sys.stdout.buffer)

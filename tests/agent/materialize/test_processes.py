@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -140,9 +141,9 @@ def test_a_worker_process_that_is_killed_is_said_in_words(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     with Workers(1, processes=True) as workers:
         workers.submit(Digest(str(tmp_path / "file"))).result()
-        [child] = workers._children
-        child._process.kill()
-        child._process.wait()
+        [line] = workers._lines
+        os.kill(line._child.pid, signal.SIGKILL)
+        line._child.wait()
         with pytest.raises(EnvagentError, match="a worker process ended"):
             workers.submit(Digest(str(tmp_path / "file"))).result()
 
