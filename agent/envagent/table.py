@@ -292,15 +292,15 @@ COMMANDS = (
 _GROUPS: dict[str, str] = {}
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of a command line with these commands."""
     made = argparse.ArgumentParser(
         prog="envagent",
         description="Locks Python environments and makes them: PyPI and Conda in one prefix, every byte verified.",
         epilog="`envagent COMMAND --help` has examples.",
     )
     made.add_argument("--version", action="version", version=f"envagent {__version__}")
-    make_parser(made, COMMANDS, _GROUPS)
+    make_parser(made, commands, _GROUPS)
     return made
 
 
@@ -312,7 +312,9 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     commands = {command.name: command for command in COMMANDS}
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise UsageError(f"there is no command {words[0]!r}", hint=_likely(words[0], commands, "envagent"))
-    args, unknown = parser().parse_known_args(words)
+    command = commands.get(words[0]) if words else None
+    # The parsers of all commands take longer to make than some of their work does.
+    args, unknown = parser((command,) if command else COMMANDS).parse_known_args(words)
     if unknown:
         name = next(word for word in words if word in commands)
         flags = [argument.flag for argument in commands[name].arguments if argument.flag]

@@ -7,10 +7,9 @@ that was read or sealed (reading.py) holds either. This module knows nothing of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
-
-from packaging.utils import canonicalize_name
 
 from envagent.errors import UsageError
 
@@ -234,4 +233,4 @@ def interpreter_of(packages: tuple[Package, ...]) -> Interpreter | None:
 
 def pypi_name(name: str) -> str:
     """PEP 503's one spelling of a project's name."""
-    return str(canonicalize_name(name))
+    return re.sub(r"[-_.]+", "-", name).lower()

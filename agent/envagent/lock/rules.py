@@ -11,10 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import InvalidWheelFilename, canonicalize_name, canonicalize_version, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from envagent.lock import plain
 
 Rule = Callable[[str], str]
 """A check of one word: "" when it is right, else the end of the sentence that begins with the word."""
@@ -114,13 +111,17 @@ def source(word: str) -> str:
 
 def project(word: str) -> str:
     """A Python project's name in the one spelling of PEP 503."""
-    if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?", word) and canonicalize_name(word) == word:
+    if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?", word) and "--" not in word:
         return ""
     return "is not a normalized project name (PEP 503: lower case, single dashes)"
 
 
 def version(word: str) -> str:
     """A version of PEP 440."""
+    if plain.is_version(word):
+        return text(word)
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415  # for what is not plain, as below
+
     try:
         Version(word)
     except InvalidVersion:
@@ -131,6 +132,10 @@ def version(word: str) -> str:
 @lru_cache(4096)
 def specifiers(word: str) -> str:
     """A set of version specifiers (PEP 440), as in Requires-Python."""
+    if plain.is_specifiers(word):
+        return text(word)
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415
+
     try:
         SpecifierSet(word)
     except InvalidSpecifier:
@@ -141,6 +146,10 @@ def specifiers(word: str) -> str:
 @lru_cache(4096)
 def requirement(word: str) -> str:
     """A dependency specifier (PEP 508) without credentials."""
+    if plain.is_requirement(word):
+        return text(word)
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
     try:
         parsed = Requirement(word)
     except (InvalidRequirement, RecursionError):
@@ -152,6 +161,8 @@ def requirement(word: str) -> str:
 
 def asked_requirement(word: str) -> str:
     """The same, as somebody asks for it: from an index, or from a URL."""
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
     return requirement(word) or place(Requirement(word).url)
 
 
@@ -166,6 +177,11 @@ def python_filename(word: str, *, kind: str, name: str, version: str) -> str:
         return problem
     if kind == "sdist":
         return "" if word.lower().endswith(_SDIST_ENDINGS) else "is not the name of a source archive"
+    if plain.is_wheel(word, name=name, version=version):
+        return ""
+    from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename  # noqa: PLC0415
+    from packaging.version import InvalidVersion  # noqa: PLC0415
+
     try:
         its_name, its_version, _, _ = parse_wheel_filename(word)
     except (InvalidWheelFilename, InvalidVersion):

@@ -40,6 +40,15 @@ def test_a_program_that_was_asked_is_not_run_again(tmp_path, environment):
     assert again.soabi.startswith("kept-")
 
 
+def test_what_wheels_it_can_run_is_not_worked_out_again(tmp_path):
+    first = Interpreters(tmp_path / "pythons").describe(Path(sys.executable))
+    assert first.tags == describe(Path(sys.executable)).tags
+    for path in (tmp_path / "pythons").iterdir():
+        path.write_bytes(path.read_bytes().replace(b'"py3-none-any"', b'"kept-none-any"'))
+    again = Interpreters(tmp_path / "pythons").describe(Path(sys.executable))
+    assert again.tags == first.tags - {"py3-none-any"} | {"kept-none-any"}
+
+
 def test_an_environment_of_another_python_at_the_same_place_is_asked_anew(tmp_path, environment):
     asked = Interpreters(tmp_path / "pythons")
     asked.describe(environment / "bin" / "python")
