@@ -13,7 +13,6 @@ from envagent.errors import UsageError
 from envagent.lock.formats import needs_machines
 from envagent.lock.model import Interpreter
 from envagent.recall import PYTHON
-from envagent.resolve.machines import machine, this_machine
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,6 +48,8 @@ def machines(path: Path, args: Namespace) -> tuple[Target, ...]:
     """
     if not (args.platform or args.python or needs_machines(path.read_bytes(), path.name)):
         return ()
+    from envagent.resolve.machines import machine, this_machine  # noqa: PLC0415  # materialize needs neither
+
     python = Interpreter("system", version=args.python or PYTHON.rpartition(".")[0])
     named = [machine(words) for words in args.platform]
     platform = here.platform(os.uname())
