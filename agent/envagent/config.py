@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -167,7 +166,7 @@ def _settings(written: Mapping[str, _Written]) -> dict[str, Any]:
 
 def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             raise UsageError(f"there is no configuration file {path}", hint="it is named by --config") from None
@@ -176,6 +175,10 @@ def _document(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise UsageError(
             f"{path} cannot be read: {str(error.strerror).lower()}", hint="it is the configuration: a file of TOML"
         ) from None
+    import tomllib  # noqa: PLC0415  # only where there is such a file
+
+    try:
+        return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
 

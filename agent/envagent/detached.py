@@ -6,7 +6,7 @@ starts them and ends at once. They have a session of their own and no terminal; 
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 def start(module: str, *words: str, files: Sequence[int] = ()) -> None:
     """Run a module with these words and open files, and do not wait for it. OSError passes."""
     command = [sys.executable, "-P", "-m", module, *words]
-    quiet = subprocess.DEVNULL
-    subprocess.run(  # noqa: S603  # our own module
-        ["/bin/sh", "-c", '"$@" &', "sh", *command],
-        stdin=quiet,
-        stdout=quiet,
-        stderr=quiet,
-        pass_fds=files,
-        start_new_session=True,
-        cwd="/",
-        check=True,
+    quiet = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+        (os.POSIX_SPAWN_DUP2, 0, 1),
+        (os.POSIX_SPAWN_DUP2, 0, 2),
+    ]
+    kept = [(os.POSIX_SPAWN_DUP2, file, file) for file in files]  # POSIX.1-2024: it then stays open
+    # Not by subprocess, which takes longer to import than this to do.
+    shell = os.posix_spawn(
+        "/bin/sh",
+        ["sh", "-c", 'cd /; "$@" &', "sh", *command],
+        os.environ,
+        file_actions=[*quiet, *kept],
+        setsid=True,
     )
+    os.waitpid(shell, 0)

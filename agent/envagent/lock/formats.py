@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 from envagent.errors import LockRefused, Problem, UsageError
 from envagent.lock.canonical import canonical_bytes
-from envagent.lock.complete import Nobody, completed
 from envagent.lock.document import Node
 from envagent.lock.model import Interpreter, Lock
 from envagent.lock.reading import read_lock, sealed
@@ -42,6 +41,8 @@ _HOLDS = {"pylock": {"wheel", "sdist"}, "requirements": {"wheel", "sdist"}, "exp
 
 def read(path: Path, *, machines: Sequence[Target] = ()) -> Lock:
     """The lock in a file of any format, complete in itself: nobody is asked. Raises LockRefused."""
+    from envagent.lock.complete import Nobody  # noqa: PLC0415  # as in import_bytes
+
     return import_lock(path, Nobody(), machines=machines)
 
 
@@ -59,6 +60,8 @@ def import_bytes(data: bytes, name: str, completer: Completer, *, machines: Sequ
     form = sniff(data, name)
     if form == "envmesh":
         return read_lock(data, name)
+    from envagent.lock.complete import completed  # noqa: PLC0415  # our own locks are complete
+
     return sealed(completed(_drafted(form, data, name, completer, machines), completer, name), name)
 
 

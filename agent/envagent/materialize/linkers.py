@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import subprocess
 import sys
 from contextlib import suppress
 from itertools import islice
@@ -82,6 +81,8 @@ class _Linker:
     """One process; it ends when its stdin does."""
 
     def __init__(self, target: Path) -> None:
+        import subprocess  # noqa: PLC0415  # few environments have so many files to link
+
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
             [sys.executable, "-I", "-S", str(_PROGRAM), str(target)],
             stdin=subprocess.PIPE,
