@@ -36,16 +36,26 @@ if TYPE_CHECKING:
 
 
 def assemble(
-    plan: Plan, draft: Path, place: Path, trees: list[Tree], compiled: list[Tree | None], mode: LinkMode, *, boot: str
+    plan: Plan,
+    draft: Path,
+    place: Path,
+    trees: list[Tree],
+    compiled: list[Tree | None],
+    mode: LinkMode,
+    *,
+    boot: str,
+    kept: Path,
 ) -> Ready:
     """Fill `draft`, which will be renamed to `place`, and mark it. `trees` and `compiled` are in the plan's order.
+
+    `kept` is a directory for what is made once for all prefixes (activate.py).
 
     Raises ArtifactRefused and PrefixRefused; OSError passes.
     """
     names = [source.filename for source in plan.sources]
     _check_provided(plan, trees)
     overlaps = find_overlaps(names, [tree.manifest for tree in trees])
-    own, links = _of_the_prefix(plan, place)
+    own, links = _of_the_prefix(plan, place, kept)
     _check_reserved(names, trees, {*own, *links, FOLDER})
     for wheel, tree in zip(plan.wheels, trees[len(plan.conda) :], strict=True):
         own |= _metadata(wheel, tree, site_packages(plan.library))
@@ -81,12 +91,12 @@ def assemble(
     return ready
 
 
-def _of_the_prefix(plan: Plan, place: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+def _of_the_prefix(plan: Plan, place: Path, kept: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     """The prefix's own files and links, whatever is in it."""
     own = _of_conda(plan)
     if plan.given is None or plan.conda_python:
         return own, {}
-    return own | venv.files(plan.given, place), venv.links(plan.given)
+    return own | venv.files(plan.given, place, kept), venv.links(plan.given)
 
 
 def _of_conda(plan: Plan) -> dict[str, bytes]:

@@ -220,7 +220,9 @@ def _is_compiled(plan: Plan, index: int, tree: Tree) -> bool:
 def _publish(parts: _Parts, store: NodeStore, place: Path, mode: LinkMode) -> Prefix:
     with _draft(place) as draft:
         try:
-            ready = assemble(parts.plan, draft, place, parts.trees, parts.compiled, mode, boot=store.boot_id)
+            ready = assemble(
+                parts.plan, draft, place, parts.trees, parts.compiled, mode, boot=store.boot_id, kept=store.root
+            )
         except FileNotFoundError:
             if damaged := next((tree for tree in parts.used if not tree.is_whole), None):
                 raise TreeDamaged(damaged.key) from None

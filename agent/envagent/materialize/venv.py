@@ -1,17 +1,19 @@
 """The files that make a prefix a virtual environment of an interpreter (PEP 405): links, pyvenv.cfg, activation.
 
 They are the prefix's own, few, and written anew for each; all else comes from the store. The activation scripts
-are those of the standard library's `venv`, whose older versions paste the path in unquoted: a path that a shell or
-PATH would read in another way is refused before (`fault_of_path`).
+(activate.py) have the path pasted into quotes: one that a shell or PATH would read in another way is refused before
+(`fault_of_path`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from envagent.materialize.activate import scripts
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envagent.materialize.interpreter import Interpreter
 
 _UNQUOTABLE = frozenset("\"'`$\\!:;\n\r\t\0")
@@ -39,8 +41,8 @@ def links(python: Interpreter) -> dict[str, str]:
     }
 
 
-def files(python: Interpreter, prefix: Path) -> dict[str, bytes]:
-    """The prefix's own files, path to content; `prefix` is where it will be."""
+def files(python: Interpreter, prefix: Path, kept: Path) -> dict[str, bytes]:
+    """The prefix's own files, path to content; `prefix` is where it will be. For `kept` see activate.py."""
     config = {
         "home": str(python.executable.parent),
         "implementation": python.implementation,
@@ -49,21 +51,4 @@ def files(python: Interpreter, prefix: Path) -> dict[str, bytes]:
         "include-system-site-packages": "false",
     }
     lines = "".join(f"{key} = {value}\n" for key, value in config.items())
-    return {"pyvenv.cfg": lines.encode(), **_activation(prefix)}
-
-
-def _activation(prefix: Path) -> dict[str, bytes]:
-    import tempfile  # noqa: PLC0415  # slow to import, as the next, and needed only when a prefix is made
-    from venv import EnvBuilder  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        context = SimpleNamespace(
-            env_dir=str(prefix),
-            env_name=prefix.name,
-            prompt=prefix.name,
-            bin_name="bin",
-            env_exe=str(prefix / "bin" / "python"),
-            bin_path=folder,
-        )
-        EnvBuilder().setup_scripts(context)
-        return {f"bin/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+    return {"pyvenv.cfg": lines.encode(), **scripts(prefix, kept)}

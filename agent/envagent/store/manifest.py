@@ -54,10 +54,13 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Manifest:
-    """Immutable; made by `of` or `decode`."""
+    """Immutable; made by `of` or `decode`. `digest` is the tree digest: BLAKE3 over all paths, sizes, modes, contents
+    and links.
+    """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, digest: bytes) -> None:
         self._payload = payload
+        self.digest = digest
 
     @classmethod
     def of(
@@ -79,16 +82,17 @@ class Manifest:
             claims_of(directories, [*paths, *(path for path, _ in links)]),
             [path for path in paths if path.endswith(".pyc")],
         )
-        return cls(msgspec.msgpack.encode(columns))
+        payload = msgspec.msgpack.encode(columns)
+        return cls(payload, blake3(payload).digest())
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
         """Raises TornManifest."""
         head = len(_MAGIC) + _DIGEST_BYTES
-        payload = data[head:]
-        if not data.startswith(_MAGIC) or data[len(_MAGIC) : head] != blake3(payload).digest():
+        digest, payload = data[len(_MAGIC) : head], data[head:]
+        if not data.startswith(_MAGIC) or digest != blake3(payload).digest():
             raise TornManifest("this is not the manifest of a tree")
-        return cls(payload)
+        return cls(payload, digest)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -98,11 +102,6 @@ class Manifest:
     def encode(self) -> bytes:
         """The bytes of the file."""
         return _MAGIC + self.digest + self._payload
-
-    @cached_property
-    def digest(self) -> bytes:
-        """The tree digest: BLAKE3 over all paths, sizes, modes, contents and links."""
-        return blake3(self._payload).digest()
 
     @cached_property
     def _columns(self) -> _Columns:
