@@ -19,7 +19,7 @@ from aiohttp import web
 from envagent.peers.downloader import Wanted
 from envagent.peers.server import ROOT
 from envproxy.engine.send import Representation, etag_of, send_blob, send_growing
-from envproxy.errors import NoSuchThing, PolicyRefused
+from envproxy.errors import NoSuchThing, PolicyRefused, Unauthorized
 from envproxy.middleware import CACHE_HEADER
 from envproxy.pypi.routes import IMMUTABLE
 
@@ -93,7 +93,7 @@ class Face:
         if wanted is not None and request.method == "GET":
             try:
                 return await self._send(request, wanted)
-            except (NoSuchThing, PolicyRefused):
+            except (NoSuchThing, PolicyRefused, Unauthorized):
                 if request.writer.output_size > 0:
                     raise
         if _ONLY_PROXY.fullmatch(path):

@@ -1,8 +1,8 @@
 """The agent's place in the swarm: it says hello, shows that it lives, and tells what it has.
 
 What the directory knows is soft, so it is told again whenever it asks, and after each of its restarts. Until it
-answers, everything works with the peers that are known from before. Invariant: an artifact that is not known to be
-public is announced as private.
+answers, everything works with the peers that are known from before; but a node whose secret it refuses at the start has
+no place in the swarm. Invariant: an artifact that is not known to be public is announced as private.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envproxy.errors import EnvproxyError
+from envagent.errors import AccessRefused
+from envagent.peers.wire import HOW_TO_JOIN
+from envproxy.errors import EnvproxyError, NoSuchThing, PolicyRefused, Unauthorized, UpstreamError
 from envproxy.swarm.messages import MAX_HOLDINGS, Beat, Hello, Holding, Welcome
 
 if TYPE_CHECKING:
@@ -110,6 +112,15 @@ class Membership:
         """There is a new whole artifact: do not wait for the next heartbeat."""
         self._soon.set()
 
+    async def come(self) -> None:
+        """Say hello for the first time. Raises AccessRefused; where that fails otherwise `beat_often` tries again."""
+        try:
+            await self.join()
+        except (Unauthorized, PolicyRefused) as error:
+            raise AccessRefused(f"{_what_fails(error)}: {error}", hint=HOW_TO_JOIN) from error
+        except (EnvproxyError, OSError) as error:
+            _log.info("the first hello failed: %s", error)
+
     async def join(self) -> Welcome:
         """Say hello and announce all, unless the directory knows this agent. Raises as `Wire.hello`."""
         async with self._joining:
@@ -139,18 +150,18 @@ class Membership:
 
     async def beat_often(self) -> None:
         """Beat for ever; what fails, the directory or the disk, is tried again, and said once."""
-        lost = False
+        said = ""
         while True:
             try:
                 welcome = await self.join()
                 async with self._joining:
                     again = await self._announce(anew=False)
                 await self.obey(again)
-                pause, lost = welcome.heartbeat_s, False
+                pause, said = welcome.heartbeat_s, ""
             except (EnvproxyError, OSError) as error:
-                if not lost:
-                    _log.warning("%s: %s", _what_fails(error), error)
-                pause, lost = RETRY_S, True
+                if said != (said := _what_fails(error)):
+                    _log.warning("%s: %s", said, error)
+                pause = RETRY_S
             await self._pause(pause)
 
     async def leave(self) -> None:
@@ -214,6 +225,14 @@ class Membership:
 
 
 def _what_fails(error: EnvproxyError | OSError) -> str:
-    if isinstance(error, OSError):
-        return "the artifacts here cannot be listed"
-    return "the directory of the swarm does not answer"
+    match error:
+        case OSError():
+            return "the artifacts here cannot be listed"
+        case Unauthorized() | PolicyRefused():
+            return "the proxy refuses the swarm-secret of this node"
+        case NoSuchThing():
+            return "the proxy has no swarm"
+        case UpstreamError(answered=int()):
+            return "the directory of the swarm fails"
+        case _:
+            return "the directory of the swarm does not answer"

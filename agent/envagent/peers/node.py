@@ -263,6 +263,7 @@ class Node:
             await asyncio.to_thread(self._inventory.sweep, time.time())
             await stack.enter_async_context(self._wire)
             await stack.enter_async_context(self._relay)
+            await self._membership.come()
             tasks = app[PARTS].tasks
             work: list[Coroutine[Any, Any, None]] = [
                 self._membership.beat_often(),

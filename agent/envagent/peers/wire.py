@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CONNECT_S = 2.5  # a full line drops the first packet of a connection, too; it is sent again after one second
 PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
 DIRECTORY_SILENCE_S = 10.0  # it never waits longer than it was asked to, and without it there are peers to go on with
+HOW_TO_JOIN = "swarm-secret (ENVAGENT_SWARM_SECRET) is to be the proxy's swarm.secret, or that of this node's tenant"
 _ROOT = "/swarm/v1"
 
 M = TypeVar("M", bound=Message)
@@ -188,7 +189,7 @@ def _refuse(answer: aiohttp.ClientResponse) -> None:
         case 200 | 204 | 206:
             return
         case 401:
-            raise Unauthorized(said, hint="check the secret of the swarm")
+            raise Unauthorized(said, hint=HOW_TO_JOIN)
         case 403:
             raise PolicyRefused(said)
         case 404:
