@@ -62,7 +62,7 @@ async def test_the_rest_of_a_file_is_taken_from_its_offset_on(index: FakeIndex, 
         assert (body.start, await taken(body)) == (1_500_000, BIG.data[1_500_000:])
 
 
-async def test_the_next_file_comes_over_another_connection(index: FakeIndex, upstream: Upstream) -> None:
+async def test_files_come_whole_one_after_the_other(index: FakeIndex, upstream: Upstream) -> None:
     for _ in range(2):
         async with upstream.stream(index.file_url(BIG.filename)) as body:
             assert await taken(body) == BIG.data

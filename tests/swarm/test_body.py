@@ -11,13 +11,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from envagent.peers.body import BATCH_BYTES, LEAST_BYTES, MOST_BYTES, WAKE_S, batches, worth_waking
+from envagent.peers.body import BATCH_BYTES, LEAST_BYTES, MOST_BYTES, WAKE_S, batches, tapped, worth_waking
 from envproxy.errors import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 DATA = Random(3).randbytes(3 * BATCH_BYTES + 5)
+
+
+PATIENT = aiohttp.ClientTimeout(sock_read=60.0)
 
 
 class Server:
@@ -88,6 +91,42 @@ async def test_a_connection_is_used_again_for_an_answer_that_is_small() -> None:
         async with session.get(f"{url}missing") as answer:
             assert answer.status == 404
     assert len(set(server.clients)) == 1
+
+
+async def taken(answer: aiohttp.ClientResponse, *, most: int) -> bytes:
+    """What a thread takes that leaves when it has so many bytes."""
+    tap, found = tapped(answer), bytearray()
+    assert tap is not None
+
+    def take() -> None:
+        for batch in tap.batches(MOST_BYTES):
+            found.extend(batch)
+            if len(found) >= most:
+                return
+
+    with tap:
+        await tap.run(take)
+    return bytes(found)
+
+
+async def test_a_connection_is_used_again_when_a_thread_has_taken_all_of_an_answer() -> None:
+    server = Server([BATCH_BYTES])
+    async with serving(server) as (session, url):
+        for _ in range(3):
+            async with session.get(url, timeout=PATIENT) as answer:
+                assert await taken(answer, most=len(DATA)) == DATA
+        async with session.get(f"{url}missing") as answer:
+            assert answer.status == 404
+    assert len(set(server.clients)) == 1
+
+
+async def test_a_connection_is_not_used_again_when_a_thread_has_left_some_of_an_answer() -> None:
+    server = Server([BATCH_BYTES])
+    async with serving(server) as (session, url):
+        for _ in range(2):
+            async with session.get(url, timeout=PATIENT) as answer:
+                assert DATA.startswith(await taken(answer, most=1))
+    assert len(set(server.clients)) == 2
 
 
 async def test_what_came_before_a_break_is_not_lost() -> None:

@@ -70,7 +70,7 @@ class Holding:
         assert not self._verified >> index & 1, "the piece is verified, and others read it"
         return Incoming(self, index)
 
-    def write(self, data: bytes, position: int) -> None:
+    def write(self, data: bytes | memoryview, position: int) -> None:
         """Put bytes where nobody reads yet. OSError passes."""
         view = memoryview(data)
         while view:
@@ -90,9 +90,9 @@ class Holding:
             self._grow()
         return True
 
-    def read(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), which lie in verified pieces."""
-        return os.pread(self._bytes, stop - start, start)
+    def read(self, view: memoryview, start: int) -> int:
+        """Put bytes from `start` on, which lie in verified pieces, into `view`; how many."""
+        return os.preadv(self._bytes, [view], start)
 
     def open(self) -> int | None:
         """A descriptor with an offset of its own, the caller's to close; None once the bytes are elsewhere."""
@@ -136,10 +136,16 @@ class Holding:
     def _grow(self) -> None:
         """Read and hash what follows without a gap on what was hashed before."""
         while self._verified >> self._grown & 1:
-            start, stop = self.layout.span(self._grown)
-            for position in range(start, stop, _READ_BYTES):
-                self._whole.update(self.read(position, min(stop, position + _READ_BYTES)))
+            self._hash_of_whole(*self.layout.span(self._grown))
             self._grown += 1
+
+    def _hash_of_whole(self, start: int, stop: int) -> None:
+        """Through one buffer: memory that is new each time costs as much as the reading."""
+        buffer = memoryview(bytearray(_READ_BYTES))
+        while start < stop:
+            count = self.read(buffer[: stop - start], start)
+            self._whole.update(buffer[:count])
+            start += count
 
 
 class Incoming:
@@ -156,7 +162,7 @@ class Incoming:
         self.size = stop - self._start
         self.hash = hashlib.sha256()
 
-    def append(self, chunks: Sequence[bytes]) -> None:
+    def append(self, chunks: Sequence[bytes | memoryview]) -> None:
         """What follows. Raises BadUpstreamBody for more than the piece; OSError passes."""
         for chunk in chunks:
             if self.filled + len(chunk) > self.size:

@@ -13,13 +13,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envagent.peers.body import batches
+from envagent.peers.body import CACHED_BYTES, batches, tapped
 from envagent.peers.choose import Candidate, Reputation, in_order
 from envproxy.engine.flights import uninterrupted
 from envproxy.errors import EnvproxyError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from random import Random
 
     import aiohttp
@@ -60,16 +60,28 @@ class _Part:
 
         A disk in trouble is not the server's fault, and raises nothing here, where it would count as that.
         """
-        async with aclosing(batches(answer, clock)) as coming:
-            async for chunks in coming:
-                try:
-                    await uninterrupted(asyncio.to_thread(self.incoming.append, chunks))
-                except OSError as error:
-                    self.refused = error
-                    return
+        tap = tapped(answer)
+        try:
+            if tap is None:
+                await self._append_as_it_comes(answer, clock)
+            else:
+                with tap:
+                    await tap.run(lambda: self._append_all(tap.batches(CACHED_BYTES)))
+        except OSError as error:
+            self.refused = error
+            return
         came, size = self.incoming.filled, self.incoming.size
         if came != size:
             raise UpstreamError(f"only {came} of {size} bytes of a piece came", cause="connect")
+
+    def _append_all(self, coming: Iterator[memoryview]) -> None:
+        for batch in coming:
+            self.incoming.append([batch])
+
+    async def _append_as_it_comes(self, answer: aiohttp.ClientResponse, clock: Callable[[], float]) -> None:
+        async with aclosing(batches(answer, clock)) as coming:
+            async for chunks in coming:
+                await uninterrupted(asyncio.to_thread(self.incoming.append, chunks))
 
 
 class Pieces:

@@ -102,16 +102,10 @@ class Body:
         with tap:
             length = tap.length
             try:
-                await tap.run(lambda: take(self._translated(tap.batches())))
+                await tap.run(lambda: take(tap.batches()))
             finally:
                 self._sent(length - tap.left)
         return True
-
-    def _translated(self, batches: Iterator[memoryview]) -> Iterator[memoryview]:
-        try:
-            yield from batches
-        except NETWORK as error:
-            raise translated(error, self._response.url) from error
 
 
 @dataclass(frozen=True, slots=True)

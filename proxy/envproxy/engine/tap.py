@@ -3,7 +3,8 @@
 The event loop reads a socket in pieces of 64 KiB, makes an object of each and wakes whoever waits for it; a file of
 some megabytes costs more CPU time that way than its hashing. Here a thread reads it into one buffer, a megabyte at a
 time, while the loop has let go of the connection. Only bodies of a stated length over plain HTTP can be had so: under
-TLS, or chunked, the bytes on the line are not the body. Invariant: the connection is used for nothing else after it.
+TLS, or chunked, the bytes on the line are not the body. Invariant: the connection goes on to another answer only if
+all of this one was taken from it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
+
+from .failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,12 +33,15 @@ _WAKE_S = 0.1
 class Tap:
     """What of a body is to come on a socket: `left` bytes, after those of `first`; `length` together.
 
-    A context manager; `silence_s` without a byte is a TimeoutError.
+    A context manager; a server that sends nothing for `silence_s` has failed.
     """
 
-    def __init__(self, line: socket.socket, first: bytes, left: int, *, silence_s: float) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, line: socket.socket, first: bytes, left: int, *, silence_s: float
+    ) -> None:
         self.length = len(first) + left
         self.left = left
+        self._response = response
         self._first = first
         self._line = line
         self._silence_s = silence_s
@@ -53,7 +59,7 @@ class Tap:
         first = b"".join(iter(response.content.read_nowait, b""))
         protocol.pause_reading()
         line = protocol.transport.get_extra_info("socket").dup()
-        return cls(line, first, length - len(first), silence_s=silence_s)
+        return cls(response, line, first, length - len(first), silence_s=silence_s)
 
     def __enter__(self) -> Self:
         return self
@@ -77,23 +83,30 @@ class Tap:
             raise
         finally:
             pool.shutdown(wait=False)
+        if not self.left:
+            self._give_back()
 
-    def batches(self) -> Iterator[memoryview]:
-        """All that comes, in order (blocking); each is to be used before the next is asked for.
+    def _give_back(self) -> None:
+        """Let another answer come over the connection: this one has ended, which aiohttp did not see."""
+        self._set_mark(1)
+        self._response.content.feed_eof()
 
-        Ends early where the server does; raises TimeoutError, OSError passes.
+    def batches(self, most: int = BATCH_BYTES) -> Iterator[memoryview]:
+        """All that comes, in order, in parts of `most` bytes (blocking); use each before you ask for the next.
+
+        Ends early where the server does; raises UpstreamError where it fails.
         """
         if self._first:
             yield memoryview(self._first)
         if not self.left:
             return
-        buffer = memoryview(bytearray(min(BATCH_BYTES, self.left)))
+        buffer = memoryview(bytearray(min(most, self.left)))
         while self.left:
             count, failure = self._fill(buffer[: self.left])
             self.left -= count
             yield buffer[:count]
             if failure:
-                raise failure
+                raise translated(failure, self._response.url) from failure
             if not count:
                 return
 
