@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -13,12 +14,14 @@ import pytest
 from envagent.fetch.artifacts import Artifacts
 from envagent.fetch.partial import Partials
 from envagent.peers.holding import Holding
-from envagent.peers.inventory import ABANDONED_S, Inventory, Limits
+from envagent.peers.inventory import ABANDONED_S, IN_USE_S, Inventory, Limits, in_use
 from envagent.peers.mirror import mirroring
 from envagent.store.boot import current_boot
 from envagent.store.flock import held
+from envagent.store.gc import Held
 from envproxy.kinds import Address
 from envproxy.swarm.layout import Layout
+from fixtures.patience import until
 
 KB = 1000
 SIZE = 100 * KB
@@ -146,6 +149,85 @@ def test_without_bounds_nothing_goes(tmp_path: Path) -> None:
     kept.free = 0
     kept.begin("new")
     assert kept.names == {"b", "new"}
+
+
+@pytest.mark.parametrize(
+    ("age", "is_used"),
+    [(0.0, True), (IN_USE_S - 1, True), (IN_USE_S, False), (-5.0, False)],
+)
+def test_what_was_taken_a_moment_ago_is_in_use_unless_the_clock_was_wrong(age: float, is_used: bool) -> None:
+    assert in_use([Held("a", SIZE, NOW - age)], NOW) == ({"a"} if is_used else set())
+
+
+def test_a_limit_that_was_lowered_holds_without_a_new_artifact(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(budget=250 * KB))
+    kept.whole("a", age=300)
+    kept.unfinished("b", age=200)
+    kept.whole("c", age=100)
+    kept.inventory.tidy(NOW)
+    assert kept.names == {"b", "c"}
+
+
+def test_room_on_the_disk_is_made_without_a_new_artifact(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(min_free=1000 * KB))
+    kept.whole("a", age=300)
+    kept.whole("b", age=200)
+    kept.free = 950 * KB
+    kept.inventory.tidy(NOW)
+    assert kept.names == {"b"}
+
+
+def test_an_artifact_larger_than_the_limit_stays_as_long_as_it_is_in_use(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(budget=SIZE - 1))
+    kept.whole("a", age=0)
+    kept.inventory.tidy(NOW + IN_USE_S - 1)
+    assert kept.names == {"a"}
+    kept.inventory.tidy(NOW + IN_USE_S)
+    assert kept.names == set()
+
+
+def test_where_the_disk_can_never_have_enough_room_the_newest_artifact_goes_too(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(min_free=50_000 * KB))
+    kept.whole("a", age=0)
+    kept.inventory.tidy(NOW + IN_USE_S)
+    assert kept.names == set()
+
+
+def test_what_is_on_its_way_or_read_by_an_installer_outlasts_any_limit(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(budget=1))
+    kept.whole("a", age=300)
+    kept.unfinished("b", age=300)
+    with held(kept.in_use, shared=True):
+        kept.begin("b")
+        kept.inventory.tidy(NOW)
+        assert kept.names == {"a", "b"}
+    kept.inventory.tidy(NOW)
+    assert kept.names == {"b"}
+
+
+@pytest.mark.parametrize("taken_by", ["a client", "a peer"])
+def test_what_is_taken_from_here_was_used_last(tmp_path: Path, taken_by: str) -> None:
+    kept = Kept(tmp_path, Limits(budget=200 * KB))
+    kept.whole("a", age=20)
+    kept.whole("b", age=10)
+    if taken_by == "a client":
+        assert asyncio.run(kept.inventory.find(digest_of("a")))
+    else:
+        found = kept.inventory.open(digest_of("a"))
+        assert found
+        os.close(found[0])
+    kept.begin("new")
+    assert kept.names == {"a", "new"}
+
+
+async def test_the_limits_hold_from_the_start_on(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Limits(budget=1))
+    await asyncio.to_thread(kept.whole, "a", age=300)
+    tidying = asyncio.create_task(kept.inventory.tidy_often(lambda: NOW))
+    await until(lambda: not list(kept.artifacts.root.glob("files/*/*")))
+    tidying.cancel()
+    with suppress(asyncio.CancelledError):
+        await tidying
 
 
 def test_what_nobody_went_on_with_for_a_day_is_swept_but_not_what_somebody_brings(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 Whole artifacts are those of `envagent.fetch`: one copy serves installers, the faces and the peers. Invariant: what
 peers are given was verified, piece by piece or as a whole; what installers see was verified as a whole. What is being
-read or brought is not evicted. All of it together is within the limits, whole or not. Blocking work runs in threads.
+read or brought is not evicted. All of it together is within the limits, whole or not: there is room before something
+comes, and what is too much all the same (a limit was lowered, the disk fills up, one artifact alone is larger) goes
+once nobody uses it. Blocking work runs in threads.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from envagent.store.gc import choose
 from envproxy.engine.store import disk_free
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from envagent.fetch.artifacts import Artifacts
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from envproxy.swarm.layout import Layout
 
 SETTLE_S = 10.0
+TIDY_S = 60.0
+IN_USE_S = 60.0  # after a client or a peer took of it: it may take more
 ABANDONED_S = 86_400.0  # without a piece: whoever wanted it does not come back
 
 _log = logging.getLogger(__name__)
@@ -46,6 +50,11 @@ class Limits:
         over = held + coming - self.budget if self.budget else 0
         short = self.min_free + coming - free if self.min_free else 0
         return min(held, max(0, over, short))
+
+
+def in_use(held: Iterable[Held], now: float) -> set[str]:
+    """The keys of those that are being used, as far as times can tell; one of a clock that was wrong is not."""
+    return {one.key for one in held if 0 <= now - one.used < IN_USE_S}
 
 
 class Inventory:
@@ -75,12 +84,12 @@ class Inventory:
         return self._holdings.get(sha256)
 
     async def find(self, sha256: str, size: int | None = None) -> Path | None:
-        """The whole artifact, if it is here; of that size, if one is told."""
-        return await asyncio.to_thread(self._find, sha256, size)
+        """The whole artifact for a client, if it is here; of that size, if one is told."""
+        return await asyncio.to_thread(self._use, sha256, size)
 
     async def begin(self, sha256: str, layout: Layout) -> Holding:
         """A place for the pieces, with those that an earlier run left."""
-        await asyncio.to_thread(self._make_room, sha256, layout.size)
+        await asyncio.to_thread(self._make_room, {sha256: layout.size})
         made = await asyncio.to_thread(Holding, self._folder, sha256, layout, current_boot())
         self._holdings[sha256] = made
         return made
@@ -101,6 +110,15 @@ class Inventory:
             except OSError as error:
                 _log.warning("artifacts are not known to be durable: %s", error)
 
+    async def tidy_often(self, clock: Callable[[], float]) -> None:
+        """Keep within the limits, now and every TIDY_S, for ever; `clock` is of the epoch. What fails is said."""
+        while True:
+            try:
+                await asyncio.to_thread(self.tidy, clock())
+            except OSError as error:
+                _log.warning("artifacts beyond the limits cannot be removed: %s", error)
+            await asyncio.sleep(TIDY_S)
+
     async def set_aside(self, holding: Holding) -> None:
         """Nobody brings it any more: its pieces stay on disk for the next time."""
         self._holdings.pop(holding.sha256, None)
@@ -109,6 +127,10 @@ class Inventory:
     def sweep(self, now: float) -> int:
         """Remove what nobody went on with for ABANDONED_S; `now` is of the epoch. How many (blocking)."""
         return self._partials.sweep(before=now - ABANDONED_S)
+
+    def tidy(self, now: float) -> None:
+        """Remove what is beyond the limits and not in use; `now` is of the epoch (blocking). OSError passes."""
+        self._make_room({}, now=now)
 
     def whole(self) -> dict[str, int]:
         """The sizes in bytes of all whole artifacts by their digest (blocking)."""
@@ -119,25 +141,28 @@ class Inventory:
         holding = self._holdings.get(sha256)
         if holding and (fd := holding.open()) is not None:
             return fd, holding
-        path = self._find(sha256, None)
-        if path is None:
-            return None
-        self._artifacts.touch(sha256)
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC), None
+        path = self._use(sha256, None)
+        return None if path is None else (os.open(path, os.O_RDONLY | os.O_CLOEXEC), None)
 
-    def _find(self, sha256: str, size: int | None) -> Path | None:
-        return self._artifacts.find(sha256, size) if size is not None else self._artifacts.locate(sha256)
+    def _use(self, sha256: str, size: int | None) -> Path | None:
+        path = self._artifacts.find(sha256, size) if size is not None else self._artifacts.locate(sha256)
+        if path is not None:
+            self._artifacts.touch(sha256)
+        return path
 
     def _finish(self, holding: Holding) -> Path | None:
         path = holding.finish()
         return None if path is None else self._artifacts.adopt(path, holding.sha256)
 
-    def _make_room(self, sha256: str, size: int) -> None:
-        """Let go of what was not used for longest, so that the artifact and all that are on their way find room."""
+    def _make_room(self, coming: Mapping[str, int], *, now: float | None = None) -> None:
+        """Let go of what was not used for longest, so that the `coming` ones, and all on their way, find room.
+
+        With a time `now` there is no hurry, and what is in use stays.
+        """
         if not (self._limits.budget or self._limits.min_free):
             return
         whole, partial = list(self._artifacts.held()), list(self._partials.held())
-        moving = {sha256: size, **{holding.sha256: holding.layout.size for holding in list(self._holdings.values())}}
+        moving = {**coming, **{holding.sha256: holding.layout.size for holding in list(self._holdings.values())}}
         here = {one.key: one.size for one in partial}
         held = sum(one.size for one in [*whole, *partial])
         excess = self._limits.excess(
@@ -146,17 +171,18 @@ class Inventory:
             free=self._free_bytes(self._folder),
         )
         if excess:
-            wanted = self._artifacts.built().union(moving)
+            recent = in_use([*whole, *partial], now) if now is not None else ()
+            wanted = self._artifacts.built().union(moving, recent)
             going = set(choose([*whole, *partial], wanted, budget=held - excess))
-            self._let_go(going.intersection(partial), [one for one in whole if one not in going])
+            self._let_go(going.intersection(partial), [one for one in whole if one not in going], wanted)
 
-    def _let_go(self, partial: Iterable[Held], staying: list[Held]) -> None:
-        """Remove the partial ones, and all whole ones but those, unless an installer reads.
+    def _let_go(self, partial: Iterable[Held], staying: list[Held], wanted: set[str]) -> None:
+        """Remove the partial ones, and all whole ones but those that stay, unless an installer reads.
 
         An open descriptor outlives its name.
         """
         for one in partial:
             self._partials.remove(one.key)
         if lock := acquire(self._in_use, wait=False):
-            self._artifacts.evict(sum(one.size for one in staying))
+            self._artifacts.evict(sum(one.size for one in staying), kept=wanted)
             lock.release()

@@ -1,8 +1,8 @@
 """The agent's place in the swarm: it says hello, shows that it lives, and tells what it has.
 
 What the directory knows is soft, so it is told again whenever it asks, and after each of its restarts. Until it
-answers, everything works with the peers that are known from before; but a node whose secret it refuses at the start has
-no place in the swarm. Invariant: an artifact that is not known to be public is announced as private.
+answers, everything works with the peers that are known from before; but a node whose secret it refuses at the start
+has no place in the swarm. Invariant: an artifact that is not known to be public is announced as private.
 """
 
 from __future__ import annotations

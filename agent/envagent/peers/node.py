@@ -270,6 +270,7 @@ class Node:
                 self._faults.report_often(self._around),
                 self._events.write_often(),
                 self._inventory.settle_often(),
+                self._inventory.tidy_often(time.time),
             ]
             running = [tasks.spawn(one, name="background") for one in work]
             yield
