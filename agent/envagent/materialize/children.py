@@ -2,8 +2,8 @@
 
 A copy has everything imported already, which saves a tenth of a second of CPU time each. It is safe where this
 process has a single thread, so that no lock is held by one that the copy lacks; a daemon, or a process in which
-py-rattler has begun its threads, starts the program. Either way a worker has the two pipes and nothing else that is
-open here (a lock of the store would outlive its owner), and ends when its stdin does.
+py-rattler has begun its threads, starts the program. Either way a worker has the two pipes, stderr and nothing else
+that is open here (a lock of the store would outlive its owner), and ends when its stdin does.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _KEPT_BYTES, _UNTRIMMED_BYTES = 64 << 20, 128 << 20
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_TRIM_THRESHOLD_": str(_UNTRIMMED_BYTES)}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _TASKS = Path("/proc/self/task")
+_STDERR = 2
 
 
 class Child(NamedTuple):
@@ -69,7 +70,12 @@ def _started() -> Child:
 def _copied() -> Child:
     its_stdin, stdin = os.pipe()
     stdout, its_stdout = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        for fd in (its_stdin, stdin, stdout, its_stdout):
+            os.close(fd)
+        raise
     if not pid:
         _work(its_stdin, its_stdout)
     os.close(its_stdin)
@@ -88,8 +94,14 @@ class _Copy:
     def wait(self) -> int:
         with self._waiting:
             if self._code is None:
-                self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+                self._code = self._ended()
             return self._code
+
+    def _ended(self) -> int:
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        except ChildProcessError:  # who started this process had it ignore SIGCHLD, and the kernel forgets the code
+            return 0
 
 
 def _work(stdin: int, stdout: int) -> NoReturn:
@@ -97,7 +109,7 @@ def _work(stdin: int, stdout: int) -> NoReturn:
     code = 1
     try:
         for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  # as above
-            if fd > 2 and fd not in {stdin, stdout}:
+            if fd not in {_STDERR, stdin, stdout}:
                 with suppress(OSError):  # that of the listing itself
                     os.close(fd)
         _keep_memory()

@@ -71,3 +71,45 @@ def test_a_worker_holds_no_lock_of_the_one_that_began_it(place: Path, threads: i
     files = said(place, threads=threads)["files"]
     assert [[file for file in of if "lock" in file] for of in files] == [[], []]
     assert [sum(file.startswith("pipe:") for file in of) >= 2 for of in files] == [True, True]
+
+
+ALONE = """
+import os, signal, sys
+from envagent.materialize.job import Digest
+from envagent.materialize.workers import Workers
+
+{before}
+with Workers(2, processes=True) as workers:
+    workers.submit(Digest(sys.argv[1])).result()
+os.write(2, b"ended")
+"""
+
+
+@pytest.mark.parametrize("before", ["signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "os.close(0); os.close(1)"])
+def test_copies_end_whatever_signals_and_files_were_handed_down(place: Path, before: str) -> None:
+    """Programs that start others ignore SIGCHLD, some of them, or close stdin and stdout, and both are inherited."""
+    program = ALONE.format(before=before)
+    argv = [sys.executable, "-c", program, place / "file"]
+    assert subprocess.run(argv, stderr=subprocess.PIPE, check=True, timeout=60).stderr == b"ended"
+
+
+REFUSED = """
+import errno, os
+from envagent.materialize.workers import Workers
+
+def fork():
+    raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+os.fork = fork
+before = os.listdir("/proc/self/fd")
+try:
+    Workers(1, processes=True)
+except BlockingIOError:
+    assert os.listdir("/proc/self/fd") == before
+    os.write(2, b"refused")
+"""
+
+
+def test_a_copy_that_cannot_begin_leaves_no_pipe_open() -> None:
+    argv = [sys.executable, "-c", REFUSED]
+    assert subprocess.run(argv, stderr=subprocess.PIPE, check=True, timeout=60).stderr == b"refused"
