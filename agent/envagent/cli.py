@@ -3,7 +3,7 @@
 Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 it failed on this machine, 2 the command line asks for what
 cannot be done, 3 an input (lock, wheel, package) was refused. What can be asked is in table.py, and nothing but the
 module of the command that is called is imported. What was asked and answered before is answered from a note
-(recall.py), which imports not even the table.
+(recall.py), which imports not even the table; nor does `materialize` with nothing unusual in its words.
 """
 
 from __future__ import annotations
@@ -70,11 +70,10 @@ def _at_once(command: str, *words: str) -> int | None:
 def _the_long_way(words: list[str]) -> int:
     from envagent.disk import errors_in_words  # noqa: PLC0415  # what is answered without these starts faster
     from envagent.errors import EnvagentError  # noqa: PLC0415
-    from envagent.table import called, parsed  # noqa: PLC0415
 
     try:
         with errors_in_words():
-            return called(parsed(words))
+            return _called(words)
     except EnvagentError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
@@ -86,3 +85,17 @@ def _the_long_way(words: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130  # as shells report a death by SIGINT
+
+
+def _called(words: list[str]) -> int:
+    """Run the command; the exit code. Raises what it raises."""
+    if words[:1] == ["materialize"]:
+        from envagent.recall import plain_arguments  # noqa: PLC0415  # imported before
+
+        if arguments := plain_arguments(words[1:]):
+            from envagent.commands import materialize  # noqa: PLC0415  # one command needs it
+
+            return materialize.run(arguments)
+    from envagent.table import called, parsed  # noqa: PLC0415  # as above
+
+    return called(parsed(words))

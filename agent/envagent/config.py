@@ -20,6 +20,7 @@ from envagent.places import CONFIG_VARIABLE, LINK_MODE, config_file, data_direct
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Mapping
+    from types import SimpleNamespace
 
     from envproxy.kinds import Address
 
@@ -113,7 +114,7 @@ class _Written(NamedTuple):
     environ: Mapping[str, str]
 
 
-def config_of(args: Namespace) -> Config:
+def config_of(args: Namespace | SimpleNamespace) -> Config:
     """The configuration of this process, with the flags that the command has."""
     flags = {
         name: value

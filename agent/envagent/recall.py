@@ -20,7 +20,8 @@ from envproxy import __version__
 
 TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import SimpleNamespace
 
 _VALUED = {"--env", "--target", "--prefix", "--data", "--config", "--proxy", "--link-mode"}
 _SWITCHES = {"--no-proxy-fallback", "--no-bytecode", "--early"}
@@ -122,6 +123,22 @@ def separated(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
+def plain_arguments(words: Sequence[str]) -> SimpleNamespace | None:
+    """The words of `materialize` as the parser reads them, which takes as long to make as to read all of a lock.
+
+    None where a word is not known here, or LOCK is missing: the parser says what is wrong.
+    """
+    flags = flags_of("materialize", words)
+    if "lock" not in flags:
+        return None
+    valued, switches = FLAGS["materialize"]
+    found: dict[str, object] = {flag[2:].replace("-", "_"): flags.get(flag[2:]) for flag in valued}
+    found |= {flag[2:].replace("-", "_"): flag[2:] in flags for flag in switches}
+    from types import SimpleNamespace  # noqa: PLC0415  # where there is no note
+
+    return SimpleNamespace(lock=flags["lock"], **found)
+
+
 def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
     """The values of the flags by their names, the lock file's among them; none at all where a word is not known."""
     valued, switches = FLAGS[command]
@@ -130,7 +147,7 @@ def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
     for word in waiting:
         flag, equals, value = word.partition("=")
         if flag in valued:
-            found[flag[2:]] = value if equals else next(waiting, "")
+            found[flag[2:]] = value if equals else _value(waiting)
         elif word in switches:
             found[word[2:]] = word
         elif word.startswith("-") or "lock" in found:
@@ -138,6 +155,12 @@ def flags_of(command: str, words: Sequence[str]) -> dict[str, str]:
         else:
             found["lock"] = word
     return found if all(found.values()) else {}
+
+
+def _value(words: Iterator[str]) -> str:
+    """The next word, "" for a flag: the value was forgotten."""
+    word = next(words, "")
+    return "" if word.startswith("-") else word
 
 
 def _settings(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[str, str]:

@@ -21,18 +21,19 @@ from envproxy.commands.output import say
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from types import SimpleNamespace
 
     from envagent.config import Config
 
 
-def run(args: Namespace) -> int:
+def run(args: Namespace | SimpleNamespace) -> int:
     """Make it, and say where it is."""
     made = made_for(args)
     sys.stdout.write((msgspec.json.encode(made).decode() if args.json else made.prefix) + "\n")
     return 0
 
 
-def made_for(args: Namespace) -> Made:
+def made_for(args: Namespace | SimpleNamespace) -> Made:
     """The environment that the flags ask for. Raises every EnvagentError; OSError passes."""
     if args.prefix == "":
         raise UsageError("--prefix names no directory: it is empty", hint="is the variable of the shell set?")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,22 @@ async def test_the_second_time_is_a_lookup_that_imports_no_lock(agent: Agent, lo
     assert "envagent.recall" in again.err
     for heavy in ("argparse", "dataclasses", "pathlib", "msgspec", "envagent.lock", "envagent.app"):
         assert f" {heavy}\n" not in again.err
+
+
+async def test_another_environment_of_trees_that_are_there_imports_nothing_that_makes_trees(
+    agent: Agent, lock: Path
+) -> None:
+    agent.environ["PATH"] = str(Path(sys.executable).parent)  # others may be scripts: asked each time
+    await agent.run("materialize", lock, "--prefix", "one", "--no-bytecode")
+    agent.environ["PYTHONPROFILEIMPORTTIME"] = "1"
+    other = await agent.run("materialize", lock, "--prefix", "other", "--no-bytecode")
+    assert other.out == f"{agent.home}/other\n"
+    assert "envagent.app" in other.err
+    for heavy in (
+        "argparse", "asyncio", "envagent.fetch.fetch", "envagent.table", "logging", "packaging", "subprocess",
+        "tempfile", "tomllib", "venv", "zipfile",
+    ):  # fmt: skip
+        assert not re.search(rf"\| +{heavy}$", other.err, re.MULTILINE), heavy
 
 
 async def test_a_note_that_cannot_be_written_fails_no_work(agent: Agent, lock: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from envagent.recall import FLAGS, Answer, Question, flags_of, prune, recalled, separated
-from envagent.table import COMMANDS
+from envagent.recall import FLAGS, Answer, Question, flags_of, plain_arguments, prune, recalled, separated
+from envagent.table import COMMANDS, parsed
+from envproxy.command import RUN
 from fixtures.agent import PYTHON
 
 
@@ -184,3 +185,26 @@ def test_flags_are_read_in_both_spellings() -> None:
     assert flags_of("materialize", words) == {
         "env": "gpu", "json": "--json", "lock": "lock.json", "prefix": "/opt/x=y",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "lock.json",
+        "lock.json --json --early",
+        "--prefix=/opt/x=y lock.json --no-bytecode --env gpu --link-mode overlay",
+        "--target linux-64 --target=other --proxy http://proxy.example.org --no-proxy-fallback --data d lock.json",
+    ],
+)
+def test_plain_words_are_read_as_the_parser_reads_them(words: str) -> None:
+    arguments = plain_arguments(words.split())
+    read_by_the_parser = vars(parsed(["materialize", *words.split()]))
+    assert arguments is not None
+    assert vars(arguments) == {name: value for name, value in read_by_the_parser.items() if name != RUN}
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--json", "a.json b.json", "lock.json --env", "--env --json lock.json", "lock.json --pre x", "-h"]
+)
+def test_words_that_are_not_plain_are_left_to_the_parser(words: str) -> None:
+    assert plain_arguments(words.split()) is None
