@@ -189,6 +189,19 @@ async def test_uninterrupted_work_ends_before_the_cancellation_counts() -> None:
     assert done == [True]
 
 
+async def test_uninterrupted_work_ends_first_however_often_its_caller_is_cancelled() -> None:
+    work = Work()
+    task = asyncio.create_task(uninterrupted(work()))
+    for _ in range(3):
+        await begun(task)
+        task.cancel()
+    await begun(task)
+    assert not task.done()
+    work.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_uninterrupted_work_gives_its_result_or_its_error() -> None:
     async def missing() -> str:
         raise NoSuchThing("nothing here")

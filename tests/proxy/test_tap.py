@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import threading
 from hashlib import sha256
@@ -163,6 +164,43 @@ async def test_who_is_cancelled_leaves_no_thread_behind(index: FakeIndex, report
             await task
         assert ended.is_set()
     index.clear_faults()
+
+
+async def test_who_is_cancelled_twice_waits_for_the_thread_all_the_same(
+    index: FakeIndex, reports: Reports, clock: FakeClock
+) -> None:
+    index.add(BIG)
+    reported: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    began, go_on = asyncio.Event(), threading.Event()
+
+    def take(batches: Iterator[memoryview]) -> None:
+        next(batches)
+        loop.call_soon_threadsafe(began.set)
+        go_on.wait()
+        raise OSError(28, "No space left on device")
+
+    async with talking_to(index.url, reports, clock) as upstream:
+
+        async def get() -> None:
+            async with upstream.stream(index.file_url(BIG.filename)) as body:
+                await body.taken_by(take)
+
+        task = asyncio.create_task(get())
+        await began.wait()
+        for _ in range(2):
+            task.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+        waits = not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert waits
+    del task
+    gc.collect()
+    assert reported == []
 
 
 async def test_what_the_taker_raises_is_not_the_servers_fault(index: FakeIndex, upstream: Upstream) -> None:

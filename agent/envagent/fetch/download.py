@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from envagent.fetch.arrival import Arrival
 from envagent.fetch.network import HOW_TO_LOG_IN
 from envproxy.engine.endurance import may_resume
+from envproxy.engine.flights import uninterrupted
 from envproxy.errors import BadUpstreamBody, DigestMismatch, NoSuchThing, UpstreamError
 
 if TYPE_CHECKING:
@@ -172,10 +173,16 @@ class Download:
             for batch in batches:
                 arrival.append([batch])
                 tell(self.report.received, len(batch))
+                _refuse_more(arrival, arrival.received)
 
-        if await body.taken_by(append):
-            return []
-        return await self._take_chunks(body, arrival)
+        try:
+            if await body.taken_by(append):
+                return []
+            return await self._take_chunks(body, arrival)
+        except UpstreamError:
+            if arrival.received > arrival.size:  # of another file: nothing that the next place could go on with
+                self._forget(arrival)
+            raise
 
     async def _take_chunks(self, body: Body, arrival: Arrival) -> list[bytes]:
         blocks: list[bytes] = []
@@ -186,8 +193,7 @@ class Download:
                 blocks.append(chunk)
                 size, total = size + len(chunk), total + len(chunk)
                 self.report.received(len(chunk))
-                if total > arrival.size:
-                    raise BadUpstreamBody(f"more than {arrival.size} bytes came")
+                _refuse_more(arrival, total)
                 if size >= BATCH_BYTES:
                     if writing is not None:
                         await writing
@@ -198,8 +204,6 @@ class Download:
                 await writing
                 writing = None
             await _in_thread(arrival.append, blocks)
-            if arrival.received > arrival.size:  # of another file: nothing that the next place could go on with
-                self._forget(arrival)
             raise
         finally:
             if writing is not None:
@@ -226,12 +230,7 @@ class Download:
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As `asyncio.to_thread`, but never ends before the thread does: nobody may close a file under it."""
-    working = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait([working])
-        raise
+    return await uninterrupted(asyncio.to_thread(work, *args, **kwargs))
 
 
 def _check(body: Body, arrival: Arrival, place: Place) -> None:
@@ -239,6 +238,11 @@ def _check(body: Body, arrival: Arrival, place: Place) -> None:
         raise BadUpstreamBody(f"{_host(place)} has {body.total} bytes, the lock names {arrival.size}")
     if body.start not in {0, arrival.received}:
         raise BadUpstreamBody(f"{_host(place)} sent another part than was asked for")
+
+
+def _refuse_more(arrival: Arrival, total: int) -> None:
+    if total > arrival.size:
+        raise BadUpstreamBody(f"more than {arrival.size} bytes came")
 
 
 def _may_pass(error: NoSuchThing | UpstreamError) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from envproxy.errors import EnvproxyError
@@ -24,10 +25,17 @@ async def uninterrupted(work: Coroutine[Any, Any, V]) -> V:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody is left to hear it, and asyncio would report it as forgotten
+        await ended(task)
         raise
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Wait for the end of `work`, however often the caller is cancelled meanwhile; what it came to nobody hears."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()  # asyncio would report it as forgotten
 
 
 class Tasks:

@@ -17,9 +17,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from .failures import translated
+from .flights import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
 
     import aiohttp
 
@@ -67,22 +69,23 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._line.close()
 
-    async def run(self, work: Callable[[], None]) -> None:
-        """Do the work, which goes through `batches`, in a thread of its own: it may wait for long.
+    async def run(self, work: Callable[[], None], *, threads: Executor | None = None) -> None:
+        """Do the work, which goes through `batches`, in a thread of its own, or in one of those: it may wait for long.
 
         It never outlives this call: where that is cancelled, the work sees the end of the line.
         """
-        pool = ThreadPoolExecutor(1, thread_name_prefix="tap")
+        pool = threads or ThreadPoolExecutor(1, thread_name_prefix="tap")
         working = asyncio.get_running_loop().run_in_executor(pool, work)
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
             with suppress(OSError):  # the server has ended it already
                 self._line.shutdown(socket.SHUT_RDWR)
-            await asyncio.wait([working])
+            await ended(working)
             raise
         finally:
-            pool.shutdown(wait=False)
+            if pool is not threads:
+                pool.shutdown(wait=False)
         if not self.left:
             self._give_back()
 

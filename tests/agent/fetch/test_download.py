@@ -14,6 +14,7 @@ from envagent.fetch.network import Network
 from envagent.fetch.sources import Place
 from fixtures.clock import FakeClock
 from fixtures.fetching import NoTime, Told, locked
+from fixtures.origin import Origin, answer
 from fixtures.upstream import Cut, FakeIndex, Hang, HangAfter, RawBody, Redirect, Refuse, Status, Style, WrongBytes
 from fixtures.wheels import make_wheel
 
@@ -201,6 +202,19 @@ async def test_a_place_that_sends_too_much_does_not_spoil_the_next_one(field: Fi
     field.first.add(replace(ALPHA, data=ALPHA.data + extra))
     path = await field.bring(*field.places)
     assert path.read_bytes() == ALPHA.data
+    assert [seen.headers.get("Range") for seen in field.second.requests] == [None]
+    assert field.told.bytes == len(ALPHA.data)
+
+
+async def test_a_rest_that_is_longer_than_it_can_be_is_not_read_to_its_end(field: Field) -> None:
+    left = field.artifacts.claim(ALPHA.sha256, len(ALPHA.data))
+    left.append([ALPHA.data[:1000]])  # type: ignore[union-attr]
+    left.give_up()  # type: ignore[union-attr]
+    endless = answer(bytes(3 * len(ALPHA.data)), "Content-Range: bytes 1000-2999999/*", status="206 Partial Content")
+    async with Origin(endless) as origin:
+        path = await field.bring(Place(f"{origin.url}file", is_proxy=False), field.places[1])
+    assert path.read_bytes() == ALPHA.data
+    assert field.told.troubles == [(ALPHA.filename, f"more than {len(ALPHA.data)} bytes came")]
     assert [seen.headers.get("Range") for seen in field.second.requests] == [None]
     assert field.told.bytes == len(ALPHA.data)
 
