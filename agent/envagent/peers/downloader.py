@@ -2,9 +2,9 @@
 
 Each turn tells the directory what is here and what is moving, and starts what it gives; a piece that lands ends the
 turn, for others wait to hear of it. In a large swarm it ends with the pace that the directory sets, and more pieces
-queue here (asking.py). Without the directory the download goes on with the peers that are known, and
-takes single pieces from the proxy after a random pause. Readers get verified bytes in order while the rest arrives
-(growing.py).
+queue here (asking.py). Without the directory a download goes on with known peers (alone.py), and begins if one piece
+is all there is; it takes single pieces from the proxy after a random pause. Readers get verified bytes in order while
+the rest arrives (growing.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envagent.peers.alone import Holder, holders, of_one_piece, rarest
 from envagent.peers.asking import AT_ONCE, Asking
-from envagent.peers.choose import rarest_first
 from envagent.peers.growing import Growing
 from envagent.peers.questions import Questions
 from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
@@ -289,6 +289,8 @@ class Download(Growing):
             raise error  # the proxy is there, and its upstream is not
         self._failure = error
         self._alone_until = around.clock() + ALONE_S
+        if self.holding is None and await self._whole_from_known():
+            return
         await self._goes_on_alone()
         await self._landed_or(around.random.uniform(*PAUSES_S))
         if self.holding is not None and not self._moving and (index := self._any_missing(self.holding)) is not None:
@@ -303,21 +305,36 @@ class Download(Growing):
             await self._start_known(self.holding)
         return bool(self._moving)
 
+    async def _known_holders(self) -> list[Holder]:
+        """What peers say that are known, and not to be left alone now."""
+        around, sha256 = self._around, self.wanted.sha256
+        avoided = around.pieces.avoided(sha256, around.membership.known)
+        peers = [peer for node, peer in around.membership.known.items() if node not in avoided]
+        return await holders(around.wire, peers, sha256)
+
+    async def _whole_from_known(self) -> bool:
+        """Bring an artifact of one piece from known peers; whether it is here.
+
+        Its size is their word: readers hear it when the bytes are right. It stays private until the proxy says not.
+        """
+        around, sha256 = self._around, self.wanted.sha256
+        for layout, peers in of_one_piece(await self._known_holders()):
+            holding = await around.inventory.begin(sha256, layout)
+            try:
+                if holding.is_whole or await around.pieces.from_peers(holding, 0, sha256, peers):
+                    self.holding = holding
+                    return True
+            finally:
+                if self.holding is None:
+                    await around.inventory.set_aside(holding)
+        return False
+
     async def _start_known(self, holding: Holding) -> None:
         """Start pieces that known peers have, the rarest first."""
-        around, missing = self._around, self._missing(holding)
-        peers = list(around.membership.known.values())
-        answers = await asyncio.gather(*(around.wire.have(peer, holding.sha256) for peer in peers))
-        having = {
-            peer.node: set(bitmap.pieces(bitmap.from_bytes(answer.held)))
-            for peer, answer in zip(peers, answers, strict=True)
-            if answer is not None and answer.size == holding.layout.size
-        }
-        shuffled = around.random.sample(range(holding.layout.count), holding.layout.count)
-        for index in rarest_first(missing, having.values(), shuffled)[: AT_ONCE - len(self._moving)]:
-            givers = [peer for peer in peers if index in having.get(peer.node, ())]
-            around.random.shuffle(givers)
-            self._start(index, around.pieces.from_peers(holding, index, self._hash(index), givers))
+        found, pieces = await self._known_holders(), self._around.pieces
+        startable = rarest(found, holding.layout, self._missing(holding), self._around.random)
+        for index, givers in startable[: AT_ONCE - len(self._moving)]:
+            self._start(index, pieces.from_peers(holding, index, self._hash(index), givers))
 
     def _missing(self, holding: Holding) -> list[int]:
         """The pieces that could be verified and are neither here nor moving."""
@@ -325,8 +342,7 @@ class Download(Growing):
         return [index for index in absent if index < len(self._hashes) and index not in self._moving]
 
     def _any_missing(self, holding: Holding) -> int | None:
-        missing = self._missing(holding)
-        return self._around.random.choice(missing) if missing else None
+        return self._around.random.choice(missing) if (missing := self._missing(holding)) else None
 
     async def _landed_or(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -191,9 +191,9 @@ class Report(Message, frozen=True, kw_only=True):
 class Have(Message, frozen=True, kw_only=True):
     """What an agent has of an artifact, told to a peer that asks it directly: GET /swarm/v1/artifacts/<sha256>."""
 
-    size: int
-    piece_bytes: int
-    held: bytes
+    size: Size
+    piece_bytes: Size
+    held: Bitmap
 
 
 M = TypeVar("M", bound=Message)
