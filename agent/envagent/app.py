@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
     from envagent.materialize.progress import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What is asked for: the bytes of a lock file and its name; "" for what is not named."""
 
     lock: bytes
@@ -80,18 +78,18 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
 
 
-@dataclass
 class _Watch:
     """Where the time goes."""
 
-    clock: Callable[[], float]
-    seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        began = self.clock()
+        began = self._clock()
         yield
-        self.seconds[name] = round(self.clock() - began, 4)
+        self.seconds[name] = round(self._clock() - began, 4)
 
 
 class App:

@@ -8,8 +8,7 @@ its place in the document.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -135,8 +134,7 @@ class TreeDamaged(DiskRefused):
 # --- the input's fault: exit code 3 ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in a document: `where` is its path (`$.environments.default`), `what` the rule it broke."""
 
     where: str

@@ -8,9 +8,8 @@ is written here and noted in the mark with its digest.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import pypi_name
@@ -180,8 +179,7 @@ def _write_conda_own(plan: Plan, draft: Path, place: Path, trees: list[Tree], ov
     return digests
 
 
-@dataclass(frozen=True)
-class _LeftOut:
+class _LeftOut(NamedTuple):
     """Bytecode that does not belong here: `wrong` is that of sources that are not the prefix's.
 
     `compiled` and `shipped` are, for each package, what not to link of its compiled tree and of what it brought.

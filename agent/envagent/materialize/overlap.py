@@ -6,8 +6,9 @@ content is no matter to report. A path that is a file here and a directory there
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from envagent.errors import ArtifactRefused
 from envagent.store.claims import neighbours
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from envagent.store.manifest import Entry, Manifest
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Clobber:
+class Clobber(msgspec.Struct, frozen=True, order=True):
     """`path` is in both packages with different content; the prefix has that of `kept`."""
 
     path: str
@@ -30,8 +30,7 @@ class Clobber:
         return f"{self.path} of {self.lost} is replaced by that of {self.kept}"
 
 
-@dataclass(frozen=True, slots=True)
-class Overlaps:
+class Overlaps(NamedTuple):
     """`lost[i]` are the paths of the i-th tree that a later one has too."""
 
     lost: tuple[frozenset[str], ...]

@@ -12,7 +12,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from envagent import disk
 from envagent.errors import PrefixRefused, TreeDamaged
@@ -43,8 +43,7 @@ Proof = Literal["now", "later"]
 """When every file is held against its RECORD. The archive's own sha256 and each CRC-32 are always checked first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """An environment at `path`. `is_new` tells whether this call made it.
 
     `link_scripts` are conda packages with a script to run after installing: none was run. `is_writable` tells whether
