@@ -111,7 +111,7 @@ def amended(text: bytes, added: Mapping[str, bytes]) -> bytes:
 def _written(rows: list[list[str]]) -> bytes:
     """The rows, three fields each; the csv module is only needed where one has to be quoted."""
     text = "".join([f"{','.join(row)}\n" for row in rows])
-    if '"' in text or text.count(",") != 2 * len(rows):
+    if '"' in text or "\r" in text or (text.count(","), text.count("\n")) != (2 * len(rows), len(rows)):
         out = io.StringIO(newline="")
         csv.writer(out, lineterminator="\n").writerows(rows)
         text = out.getvalue()

@@ -40,9 +40,12 @@ def project_of(filename: str) -> str:
 
 
 def tags_of(filename: str) -> frozenset[str]:
-    """The tags of a wheel, each of a compressed set by itself (PEP 425). Raises ArtifactRefused where it is none."""
+    """The tags of a wheel, each of a compressed set by itself, in lower case (PEP 425).
+
+    Raises ArtifactRefused where it is none.
+    """
     stem, _, kind = filename.rpartition(".")
     parts = stem.split("-")
     if kind != "whl" or len(parts) not in {5, 6}:
         raise ArtifactRefused(filename, "its name is not a wheel's")
-    return frozenset(map("-".join, product(*(part.split(".") for part in parts[-3:]))))
+    return frozenset(map("-".join, product(*(part.lower().split(".") for part in parts[-3:]))))
