@@ -70,7 +70,7 @@ class Tap:
         self._line.close()
 
     async def run(self, work: Callable[[], None], *, threads: Executor | None = None) -> None:
-        """Do the work, which goes through `batches`, in a thread of its own, or in one of those: it may wait for long.
+        """Do the work, which goes through `batches` and may wait for long: in one of `threads`, or one of its own.
 
         It never outlives this call: where that is cancelled, the work sees the end of the line.
         """
