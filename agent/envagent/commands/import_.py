@@ -10,7 +10,7 @@ from envagent.completing import LateCompleter
 from envagent.config import config_of
 from envagent.console import Console
 from envagent.lock.canonical import canonical_bytes, lock_id
-from envagent.lock.formats import import_lock
+from envagent.lock.formats import import_bytes
 from envproxy.commands.output import say
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ def run(args: Namespace) -> int:
     try:
         completer = LateCompleter(config_of(args), console)
         place = file_at(args.file)
-        targets = machines(place, args)
+        data = place.read_bytes()  # once: it may be a pipe
+        targets = machines(data, place.name, args)
         if targets and not (args.platform and args.python):
             say(f"reading it for {targets[0].platform} and Python {targets[0].python_version}")
-        lock = import_lock(place, completer, machines=targets)
+        lock = import_bytes(data, place.name, completer, machines=targets)
     finally:
         console.close()
     write_out(canonical_bytes(lock), args.output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from envagent import machine as here
 from envagent.errors import UsageError
-from envagent.lock.formats import needs_machines
+from envagent.lock.formats import import_bytes, needs_machines
 from envagent.lock.model import Interpreter
 from envagent.recall import PYTHON
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def lock_of(path: str, args: Namespace) -> Lock:
-    """The lock in the file, whatever its format. Raises LockRefused, UsageError."""
-    from envagent.lock.formats import read  # noqa: PLC0415  # imports what each format needs
+    """The lock in the file, whatever its format, complete in itself. Raises LockRefused, UsageError."""
+    from envagent.lock.complete import Nobody  # noqa: PLC0415  # materialize does without
 
     place = file_at(path)
-    return read(place, machines=machines(place, args))
+    data = place.read_bytes()  # once: it may be a pipe
+    return import_bytes(data, place.name, Nobody(), machines=machines(data, place.name, args))
 
 
 def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
@@ -40,13 +41,13 @@ def file_at(path: str, *, hint: str = "name a lock, such as lock.json") -> Path:
     return found
 
 
-def machines(path: Path, args: Namespace) -> tuple[Target, ...]:
-    """Targets without packages that the file is to be read for: none if it names its own and nobody else does.
+def machines(data: bytes, name: str, args: Namespace) -> tuple[Target, ...]:
+    """Targets without packages that a file is to be read for: none if it names its own and nobody else does.
 
     What `--platform` and `--python` leave open is this machine, as `envagent lock` takes it, and the minor version of
     the Python that runs this. Raises UsageError, LockRefused.
     """
-    if not (args.platform or args.python or needs_machines(path.read_bytes(), path.name)):
+    if not (args.platform or args.python or needs_machines(data, name)):
         return ()
     from envagent.resolve.machines import machine, this_machine  # noqa: PLC0415  # materialize needs neither
 

@@ -20,7 +20,6 @@ from envagent.lock.syntax import decoded, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from envagent.lock.complete import Completer
     from envagent.lock.model import Environment, Target
@@ -39,24 +38,12 @@ _SIGNS: tuple[tuple[Format, str], ...] = (
 _HOLDS = {"pylock": {"wheel", "sdist"}, "requirements": {"wheel", "sdist"}, "explicit": {"conda"}}
 
 
-def read(path: Path, *, machines: Sequence[Target] = ()) -> Lock:
-    """The lock in a file of any format, complete in itself: nobody is asked. Raises LockRefused."""
-    from envagent.lock.complete import Nobody  # noqa: PLC0415  # as in import_bytes
-
-    return import_lock(path, Nobody(), machines=machines)
-
-
-def import_lock(path: Path, completer: Completer, *, machines: Sequence[Target] = ()) -> Lock:
-    """The lock in a file of any format; sizes and digests that it lacks come from `completer`.
-
-    `machines` are targets without packages, with an interpreter: those that a format without machines is read for.
-    Raises LockRefused, OSError.
-    """
-    return import_bytes(path.read_bytes(), path.name, completer, machines=machines)
-
-
 def import_bytes(data: bytes, name: str, completer: Completer, *, machines: Sequence[Target] = ()) -> Lock:
-    """The same, of bytes; `name` is the file's, and tells requirements files by their ending."""
+    """The lock that these bytes are, in any format; sizes and digests that it lacks come from `completer`.
+
+    `name` is the file's, and tells requirements files by their ending. `machines` are targets without packages, with
+    an interpreter: those that a format without machines is read for. Raises LockRefused.
+    """
     form = sniff(data, name)
     if form == "envmesh":
         return read_lock(data, name)

@@ -128,6 +128,21 @@ def test_diff_of_equal_locks_prints_nothing_on_stdout(agent: Agent, lock: Path) 
     assert (said.code, said.out, said.err) == (0, "", "the locks are equal\n")
 
 
+@pytest.mark.parametrize("words", [("tree", "PIPE"), ("diff", "PIPE", "PIPE"), ("import", "PIPE")])
+def test_a_lock_may_come_through_a_pipe(agent: Agent, lock: Path, words: tuple[str, ...]) -> None:
+    """As `envagent diff <(git show main:lock.json) lock.json` has it: what was read is not there again."""
+    ends = [os.pipe() for word in words if word == "PIPE"]
+    try:
+        for _, write in ends:
+            os.write(write, lock.read_bytes())
+            os.close(write)
+        pipes = (f"/dev/fd/{read}" for read, _ in ends)
+        assert agent.say(*(next(pipes) if word == "PIPE" else word for word in words)).code == 0
+    finally:
+        for read, _ in ends:
+            os.close(read)
+
+
 def test_tree_prints_a_line_a_package(agent: Agent, lock: Path) -> None:
     assert agent.say("tree", lock).out == "python 3.11.9 (conda)\nnumpy 2.1.0 (wheel)\n"
 

@@ -10,10 +10,10 @@ from rattler.lock import LockFile
 
 from envagent.errors import CannotExport, LockIncomplete, LockRefused
 from envagent.lock.complete import KnownFile
-from envagent.lock.formats import export, import_bytes, import_lock
+from envagent.lock.formats import export, import_bytes
 from envagent.lock.model import Environment, Lock, Target
 from envagent.lock.reading import from_document
-from fixtures.locks import CHANNEL, PYTHON_SHA, Index, example, real
+from fixtures.locks import CHANNEL, PYTHON_SHA, Index, example, imported, real
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,11 +58,11 @@ def facts_of_rattler(path: Path) -> dict[str, set[tuple[Any, ...]]]:
 @pytest.mark.parametrize("name", ["python-conda-lock.yml", "pypi-matplotlib-conda-lock.yml"])
 def test_a_real_conda_lock_says_to_us_what_it_says_to_rattler(name: str):
     path = real(f"conda-lock/{name}")
-    assert facts(import_lock(path, Index())) == facts_of_rattler(path)
+    assert facts(imported(path, Index())) == facts_of_rattler(path)
 
 
 def test_rattler_reads_the_conda_lock_that_we_write(tmp_path: Path):
-    lock = import_lock(real("conda-lock/pypi-matplotlib-conda-lock.yml"), Index())
+    lock = imported(real("conda-lock/pypi-matplotlib-conda-lock.yml"), Index())
     (tmp_path / "conda-lock.yml").write_bytes(export(lock, None, "conda-lock"))
     assert facts_of_rattler(tmp_path / "conda-lock.yml") == facts(lock)
 

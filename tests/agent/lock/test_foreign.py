@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from envagent.errors import EnvagentError, LockIncomplete, LockRefused, UsageError
 from envagent.lock.canonical import canonical_bytes
 from envagent.lock.complete import Nobody
-from envagent.lock.formats import Format, export, import_bytes, import_lock, read, sniff
+from envagent.lock.formats import Format, export, import_bytes, sniff
 from envagent.lock.model import Environment, Interpreter, Lock, Target
 from envagent.lock.reading import from_document
 from envagent.lock.yaml_syntax import read_yaml, write_yaml
-from fixtures.locks import Index, example, locks, real
+from fixtures.locks import Index, example, imported, locks, real
 
 MACHINE = Target(
     platform="linux-64", virtual_packages={"__glibc": "2.28"}, interpreter=Interpreter("system", version="3.11.7")
@@ -73,7 +73,7 @@ def test_what_is_no_lock_of_any_kind_is_refused():
 
 def test_our_own_lock_is_read_from_a_file(tmp_path: Path):
     (tmp_path / "lock.json").write_bytes(canonical_bytes(mixed()))
-    assert read(tmp_path / "lock.json") == mixed()
+    assert imported(tmp_path / "lock.json") == mixed()
 
 
 @pytest.mark.parametrize("form", [*OF_CONDA, *OF_PYTHON])
@@ -276,5 +276,5 @@ def test_whoever_reads_a_whole_lock_asks_nobody():
 
 @pytest.mark.parametrize("name", ["conda-lock/python-conda-lock.yml", "conda-lock/pypi-matplotlib-conda-lock.yml"])
 def test_real_conda_lock_files_are_imported_and_come_back(name: str):
-    lock = import_lock(real(name), Index())
+    lock = imported(real(name), Index())
     assert import_bytes(export(lock, None, "conda-lock"), "conda-lock.yml", Index.of(lock)) == lock

@@ -11,10 +11,10 @@ from rattler.lock import LockFile
 
 from envagent.errors import CannotExport, LockIncomplete, LockRefused
 from envagent.lock import pixi
-from envagent.lock.formats import export, import_bytes, import_lock, read
+from envagent.lock.formats import export, import_bytes
 from envagent.lock.model import Environment, Interpreter, InterpreterArchive, Lock, Target
 from envagent.lock.reading import from_document
-from fixtures.locks import CHANNEL, Index, condas, example, locks, real, wheel
+from fixtures.locks import CHANNEL, Index, condas, example, imported, locks, real, wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,13 +111,13 @@ def test_a_real_file_says_to_us_what_it_says_to_rattler(name: str):
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_real_file_comes_back_from_our_own_as_the_same_lock(name: str):
     path = real(f"pixi-lock/{name}")
-    lock = import_lock(path, Index())
+    lock = imported(path, Index())
     assert import_bytes(export(lock, None, "pixi"), "pixi.lock", Index.of(lock)) == lock
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_rattler_reads_what_we_write(name: str, tmp_path: Path):
-    lock = import_lock(real(f"pixi-lock/{name}"), Index())
+    lock = imported(real(f"pixi-lock/{name}"), Index())
     (tmp_path / "pixi.lock").write_bytes(export(lock, None, "pixi"))
     assert facts_of_rattler(tmp_path / "pixi.lock") == facts_of_ours(lock)
 
@@ -125,7 +125,7 @@ def test_rattler_reads_what_we_write(name: str, tmp_path: Path):
 @pytest.mark.parametrize("name", BUILT_FROM_SOURCE)
 def test_packages_that_are_built_from_source_are_refused(name: str):
     with pytest.raises(LockRefused) as refused:
-        read(real(f"pixi-lock/{name}-lock.yml"))
+        imported(real(f"pixi-lock/{name}-lock.yml"))
     assert {problem.what.partition(" (")[0] for problem in refused.value.problems} == {"is built from source"}
     assert refused.value.problems[0].hint == "build and publish it, and lock the result"
 
@@ -133,19 +133,19 @@ def test_packages_that_are_built_from_source_are_refused(name: str):
 @pytest.mark.parametrize("name", ["absolute_url", "custom_index", "relative_outside_url", "relative_url"])
 def test_python_packages_in_a_directory_are_refused(name: str):
     with pytest.raises(LockRefused, match="is built from source"):
-        read(real(f"pixi-lock/v7-pypi_{name}.yml"))
+        imported(real(f"pixi-lock/v7-pypi_{name}.yml"))
 
 
 @pytest.mark.parametrize(("name", "why"), REJECTED.items())
 def test_what_pixi_rejects_is_refused_in_a_plain_sentence(name: str, why: str):
     with pytest.raises(LockRefused) as refused:
-        read(real(f"pixi-lock/rejected/{name}.yml"))
+        imported(real(f"pixi-lock/rejected/{name}.yml"))
     assert any(why in problem.what for problem in refused.value.problems)
 
 
 def test_sizes_of_wheels_that_nobody_tells_are_refused_all_at_once():
     with pytest.raises(LockIncomplete) as incomplete:
-        read(real("pixi-lock/pypi.pixi.lock"))
+        imported(real("pixi-lock/pypi.pixi.lock"))
     assert len(incomplete.value.problems) == 148
     assert {p.what for p in incomplete.value.problems} == {"has no size, and its index or channel did not tell"}
 

@@ -12,9 +12,9 @@ from packaging.pylock import Pylock
 
 from envagent.errors import CannotExport, LockIncomplete, LockRefused
 from envagent.lock.complete import KnownFile, Nobody, Wanted
-from envagent.lock.formats import export, import_bytes, import_lock, read
+from envagent.lock.formats import export, import_bytes
 from envagent.lock.model import Environment, Interpreter, Lock, PythonPackage, Request, Target
-from fixtures.locks import INDEX, Index, real, wheel
+from fixtures.locks import INDEX, Index, imported, real, wheel
 
 LINUX = Target(
     platform="linux-64", virtual_packages={"__glibc": "2.28"}, interpreter=Interpreter("system", version="3.11.7")
@@ -51,7 +51,7 @@ def test_requirements_are_written_with_their_index_and_digest():
     ("name", "packages"), [("airflow2-constraints.txt", 299), ("jupyter.txt", 93), ("syntax-basic.txt", 6)]
 )
 def test_real_pins_are_imported_for_every_machine(name: str, packages: int):
-    lock = import_lock(real(f"requirements/{name}"), Index(), machines=[LINUX, WINDOWS])
+    lock = imported(real(f"requirements/{name}"), Index(), machines=[LINUX, WINDOWS])
     targets = lock.environment().targets
     assert [(target.platform, len(target.packages)) for target in targets] == [
         ("linux-64", packages),
@@ -331,7 +331,7 @@ def test_a_uv_lock_that_does_not_pin_files_is_refused(old: str, new: str, why: s
 
 
 def test_the_real_uv_lock_gives_each_group_its_environment():
-    lock = read(
+    lock = imported(
         real("uv/uv.lock"),
         machines=[Target(platform="linux-64", interpreter=Interpreter("system", version="3.12.1"))],
     )

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 
 from envagent.lock.canonical import document
-from envagent.lock.formats import import_lock
 from envagent.lock.model import Lock
 from envagent.lock.reading import from_document
-from fixtures.locks import Index, example, locks, package_of, real
+from fixtures.locks import Index, example, imported, locks, package_of, real
 
 jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked by the jsonschema package")
 SCHEMA = jsonschema.Draft202012Validator(
@@ -36,7 +35,7 @@ def test_the_schema_takes_every_lock_of_wheels(lock: Lock):
 
 
 def test_the_schema_takes_the_lock_of_a_real_file():
-    SCHEMA.validate(document(import_lock(real("pixi-lock/pypi.pixi.lock"), Index())))
+    SCHEMA.validate(document(imported(real("pixi-lock/pypi.pixi.lock"), Index())))
 
 
 def test_the_schema_takes_pinned_interpreters_and_built_wheels():
