@@ -1,9 +1,9 @@
 """What agents and the directory say to one another: msgpack maps over HTTP (docs/swarm.md has the protocol).
 
-One struct a message; unknown keys are ignored and new ones have defaults, so that neither side needs the other's
-version. Bitmaps are bytes, piece n being bit n % 8 (the lowest first) of byte n // 8; the empty one has no piece.
-Digests are SHA-256 in lower-case hex, sizes are bytes, durations seconds. `decode` refuses what is out of bounds, so
-whoever holds a message may believe its form, though not its claims.
+One struct a message; unknown keys are ignored, and both sides speak the same VERSION. Bitmaps are bytes, piece n
+being bit n % 8 (the lowest first) of byte n // 8; the empty one has no piece. Digests are SHA-256 in lower-case hex,
+sizes are bytes, durations seconds. `decode` refuses what is out of bounds, so whoever holds a message may believe its
+form, though not its claims.
 """
 
 from __future__ import annotations
