@@ -1,10 +1,14 @@
-"""`python -m bench [NAME ...]`: measure what is named (default: all), print tables, write every round as JSON."""
+"""`python -m bench [NAME ...]`: measure what is named (default: all), print tables, write every round as JSON.
+
+Ctrl-C and SIGTERM end every process that was started, and leave no network namespace and no scratch behind.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -32,6 +36,7 @@ QUICK_ROUNDS = 2
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
     args = _parser().parse_args()
     place: Path = args.scratch
     place.mkdir(parents=True, exist_ok=True)
@@ -45,12 +50,21 @@ def main() -> None:
         for name in args.benchmarks or BENCHMARKS:
             results[name] = asyncio.run(BENCHMARKS[name](plan))
             print_result(console, results[name])
-    except BaseException:
+    except Exception:
         console.print(f"the logs of this run are in {scratch}", soft_wrap=True)
+        raise
+    except KeyboardInterrupt:
+        shutil.rmtree(scratch)
         raise
     shutil.rmtree(scratch)
     if args.json:
         write_json(args.json, machine, results)
+
+
+def _interrupt(*_: object) -> None:
+    """As Ctrl-C, once: `timeout` sends its signal twice, to the process and to its group."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _name(text: str) -> str:
