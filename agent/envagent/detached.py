@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,4 +32,5 @@ def start(module: str, *words: str, files: Sequence[int] = ()) -> None:
         file_actions=[*quiet, *kept],
         setsid=True,
     )
-    os.waitpid(shell, 0)
+    with suppress(ChildProcessError):  # who started this process had it ignore SIGCHLD: it has ended all the same
+        os.waitpid(shell, 0)
