@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -120,19 +118,6 @@ async def test_a_connection_is_used_again_when_a_thread_has_taken_all_of_an_answ
         async with session.get(f"{url}missing") as answer:
             assert answer.status == 404
     assert len(set(server.clients)) == 1
-
-
-async def test_threads_that_are_given_serve_one_body_after_the_other() -> None:
-    names: list[str] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="piece") as threads:
-        async with serving(Server([])) as (session, url):
-            for _ in range(2):
-                async with session.get(url, timeout=PATIENT) as answer:
-                    tap = tapped(answer)
-                    assert tap is not None
-                    with tap:
-                        await tap.run(lambda: names.append(threading.current_thread().name), threads=threads)
-    assert names == ["piece_0", "piece_0"]
 
 
 async def test_a_connection_is_not_used_again_when_a_thread_has_left_some_of_an_answer() -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ from envproxy.engine.flights import uninterrupted
 from envproxy.errors import EnvproxyError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from random import Random
 
     import aiohttp
@@ -49,17 +47,19 @@ class Counts:
     of: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(slots=True)
 class _Part:
-    """A piece that is coming, and from whom so far; `refused` is what the disk said to it.
+    """A piece that is coming, and from whom so far; `is_right` is None until it was verified.
 
-    One of `threads` waits for each, so there are as many as there may be pieces.
+    It is verified, and marked as here, by the thread that wrote the last of it.
     """
 
-    incoming: Incoming
-    threads: Executor
-    givers: list[str] = field(default_factory=list)
-    refused: OSError | None = None
+    def __init__(self, holding: Holding, index: int, sha256: str) -> None:
+        self.incoming = holding.incoming(index)
+        self.givers: list[str] = []
+        self.is_right: bool | None = None
+        self._holding = holding
+        self._sha256 = sha256
+        self._refused: OSError | None = None
 
     async def fill(self, answer: aiohttp.ClientResponse, clock: Callable[[], float]) -> None:
         """Take all that the server sends. Raises UpstreamError if that is less than the piece.
@@ -69,25 +69,39 @@ class _Part:
         tap = tapped(answer)
         try:
             if tap is None:
-                await self._append_as_it_comes(answer, clock)
+                await self._take_as_it_comes(answer, clock)
             else:
                 with tap:
-                    await tap.run(lambda: self._append_all(tap.batches(CACHED_BYTES)), threads=self.threads)
+                    await tap.run(lambda: self._take(tap.batches(CACHED_BYTES)))
         except OSError as error:
-            self.refused = error
+            self._refused = error
             return
         came, size = self.incoming.filled, self.incoming.size
         if came != size:
             raise UpstreamError(f"only {came} of {size} bytes of a piece came", cause="connect")
 
-    def _append_all(self, coming: Iterator[memoryview]) -> None:
-        for batch in coming:
-            self.incoming.append([batch])
+    def verdict(self) -> bool:
+        """Whether what came is the piece. OSError of the disk passes."""
+        if self._refused is not None:
+            raise self._refused
+        return self.is_right is True
 
-    async def _append_as_it_comes(self, answer: aiohttp.ClientResponse, clock: Callable[[], float]) -> None:
+    def restart(self) -> None:
+        """Forget all bytes so far, and who sent them."""
+        self.incoming.restart()
+        self.givers.clear()
+        self.is_right = None
+
+    async def _take_as_it_comes(self, answer: aiohttp.ClientResponse, clock: Callable[[], float]) -> None:
         async with aclosing(batches(answer, clock)) as coming:
             async for chunks in coming:
-                await uninterrupted(asyncio.to_thread(self.incoming.append, chunks))
+                await uninterrupted(asyncio.to_thread(self._take, chunks))
+
+    def _take(self, chunks: Iterable[bytes | memoryview]) -> None:
+        for chunk in chunks:
+            self.incoming.append([chunk])
+        if self.incoming.filled == self.incoming.size and self.is_right is None:
+            self.is_right = self._holding.keep(self.incoming, self._sha256)
 
 
 class Pieces:
@@ -115,7 +129,6 @@ class Pieces:
         self._fault = fault
         self._slots = asyncio.Semaphore(PIECES_AT_ONCE)
         self._small_slots = asyncio.Semaphore(SMALL_AT_ONCE)
-        self._threads = ThreadPoolExecutor(PIECES_AT_ONCE, thread_name_prefix="piece")  # to start one costs 1 ms
 
     def avoided(self, sha256: str, peers: Mapping[str, Peer]) -> list[str]:
         """The peers that are not to be asked for the artifact now."""
@@ -125,57 +138,60 @@ class Pieces:
     async def from_proxy(self, holding: Holding, index: int, sha256: str) -> bool:
         """Bring a piece from the proxy; whether it is here now. Raises EnvproxyError if the proxy fails."""
         async with self._slot(holding):
-            part = _Part(holding.incoming(index), self._threads)
-            began = self._clock()
-            async with self._wire.from_proxy(holding.sha256, index, 0) as answer:
-                await part.fill(answer, self._clock)
-            return await self._kept(holding, index, sha256, part, "", began)
+            part = _Part(holding, index, sha256)
+            with self._noting(part, holding.sha256, ""):
+                async with self._wire.from_proxy(holding.sha256, index, 0) as answer:
+                    await part.fill(answer, self._clock)
+            return part.verdict()
 
     async def from_peers(self, holding: Holding, index: int, sha256: str, peers: list[Peer]) -> bool:
         """Bring a piece from the first of the peers that can; whether it is here now."""
         by_node = {peer.node: peer for peer in peers}
         async with self._slot(holding):
-            part = _Part(holding.incoming(index), self._threads)
+            part = _Part(holding, index, sha256)
             for one in self._in_order(peers, holding.sha256):
-                if await self._from_peer(holding, index, sha256, part, by_node[one.node]):
+                if await self._from_peer(holding.sha256, part, by_node[one.node]):
                     return True
         await asyncio.sleep(self._random.uniform(*PAUSES_S))  # all are busy, or the directory does not know yet
         return False
 
-    async def _from_peer(self, holding: Holding, index: int, sha256: str, part: _Part, peer: Peer) -> bool:
-        began = self._clock()
+    async def _from_peer(self, artifact: str, part: _Part, peer: Peer) -> bool:
+        index = part.incoming.index
         self.taking[peer.node] += 1
         part.givers.append(peer.node)
         try:
-            async with self._wire.from_peer(peer, holding.sha256, index, part.incoming.filled) as answer:
-                await part.fill(answer, self._clock)
+            with self._noting(part, artifact, peer.node):
+                async with self._wire.from_peer(peer, artifact, index, part.incoming.filled) as answer:
+                    await part.fill(answer, self._clock)
         except EnvproxyError as error:
-            self._note_failure(holding.sha256, index, peer, error)
+            self._note_failure(artifact, index, peer, error)
             return False
         finally:
             self.taking[peer.node] -= 1
-        if await self._kept(holding, index, sha256, part, peer.node, began):
+        if part.verdict():
             self._reputation.succeeded(peer.node)
             return True
         if set(part.givers) == {peer.node}:
-            self._reputation.lied(peer.node, holding.sha256)
-            self._fault(holding.sha256, index, peer.node, "bad_hash")
-        part.incoming.restart()
-        part.givers.clear()
+            self._reputation.lied(peer.node, artifact)
+            self._fault(artifact, index, peer.node, "bad_hash")
+        part.restart()
         return False
 
-    async def _kept(self, holding: Holding, index: int, sha256: str, part: _Part, giver: str, began: float) -> bool:
-        """Verify, mark and count a piece that came whole: all of that, or nothing. OSError passes."""
-        if part.refused is not None:
-            raise part.refused
-        return await uninterrupted(self._keep(holding, index, sha256, part.incoming, giver, began))
+    @contextmanager
+    def _noting(self, part: _Part, artifact: str, giver: str) -> Iterator[None]:
+        """Count a piece that was verified in this block, also where the block was cancelled right after it."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            if part.is_right is not None:
+                self._note_verified(artifact, part.incoming, giver, self._clock() - began, is_right=part.is_right)
 
-    async def _keep(
-        self, holding: Holding, index: int, sha256: str, incoming: Incoming, giver: str, began: float
-    ) -> bool:
-        is_right = await asyncio.to_thread(holding.keep, incoming, sha256)
+    def _note_verified(
+        self, artifact: str, incoming: Incoming, giver: str, seconds: float, *, is_right: bool
+    ) -> None:
         what: What = "got" if is_right else "wrong"
-        self._events.note(what, holding.sha256, index, giver, count=incoming.size, seconds=self._clock() - began)
+        self._events.note(what, artifact, incoming.index, giver, count=incoming.size, seconds=seconds)
         if not is_right:
             self.counts.pieces_wrong += 1
         elif giver:
@@ -183,7 +199,6 @@ class Pieces:
             self.counts.of[giver] += incoming.size
         else:
             self.counts.origin_bytes += incoming.size
-        return is_right
 
     def _note_failure(self, sha256: str, index: int, peer: Peer, error: EnvproxyError) -> None:
         """A peer that is only busy did nothing wrong, unless it always is."""

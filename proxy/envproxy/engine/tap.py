@@ -21,7 +21,6 @@ from .flights import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Executor
 
     import aiohttp
 
@@ -69,12 +68,12 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._line.close()
 
-    async def run(self, work: Callable[[], None], *, threads: Executor | None = None) -> None:
-        """Do the work, which goes through `batches` and may wait for long: in one of `threads`, or one of its own.
+    async def run(self, work: Callable[[], None]) -> None:
+        """Do the work, which goes through `batches`, in a thread of its own: it may wait for long.
 
         It never outlives this call: where that is cancelled, the work sees the end of the line.
         """
-        pool = threads or ThreadPoolExecutor(1, thread_name_prefix="tap")
+        pool = ThreadPoolExecutor(1, thread_name_prefix="tap")
         working = asyncio.get_running_loop().run_in_executor(pool, work)
         try:
             await asyncio.shield(working)
@@ -84,8 +83,7 @@ class Tap:
             await ended(working)
             raise
         finally:
-            if pool is not threads:
-                pool.shutdown(wait=False)
+            pool.shutdown(wait=False)
         if not self.left:
             self._give_back()
 
