@@ -80,7 +80,7 @@ class SourceUnreachable(EnvagentError):
 
 
 class AccessRefused(EnvagentError):
-    """The proxy wants a token, or one that may do this; upstream is not asked instead."""
+    """The proxy wants a token or a secret of the swarm, or one that may do this; upstream is not asked instead."""
 
 
 class BuildFailed(EnvagentError):
