@@ -248,8 +248,8 @@ async def test_check_sums_up_a_good_file(envproxy: Envproxy, tmp_path: Path) -> 
     (tmp_path / "p.toml").write_text(TOML)
     assert await envproxy("check", "p.toml") == Said(
         0,
-        "p.toml is fine: serves main (team > pypi), strict (pypi), conda-forge on 127.0.0.1:8417, keeps envmesh-data, "
-        "knows 1 token\n",
+        "p.toml is fine: serves main (team > pypi), strict (pypi), conda-forge on 127.0.0.1:8417, "
+        "keeps envmesh-data, knows 1 token\n",
         "",
     )
     assert not (tmp_path / "envmesh-data").exists()
