@@ -66,6 +66,13 @@ async def test_one_address_never_has_all_slots(tmp_path: Path, sockets: ExitStac
     assert answers == [200] * 7 + [503]
 
 
+async def test_a_head_of_a_piece_is_refused_and_counts_as_no_upload(tmp_path: Path) -> None:
+    async with holder(tmp_path) as node, ClientSession() as session:
+        async with session.head(node.url + PIECE) as answer:
+            assert answer.status == 405
+        assert (await node.status())["peer_bytes_up"] == 0
+
+
 @pytest.mark.parametrize("rate", ["0", "1GB"], ids=["sendfile", "in chunks"])
 async def test_a_peer_that_takes_nothing_loses_its_slot(tmp_path: Path, sockets: ExitStack, rate: str) -> None:
     async with holder(tmp_path, ENVAGENT_PEER_TIMEOUT="1s", ENVAGENT_UPLOAD_RATE=rate) as node:

@@ -89,9 +89,10 @@ class PeerRoutes:
         return self._slots.busy
 
     def add_to(self, app: web.Application) -> None:
-        """Register the URLs."""
-        app.router.add_get(f"{ROOT}/artifacts/{{sha256}}/pieces/{{piece}}", self.piece, name="swarm.piece")
-        app.router.add_get(f"{ROOT}/artifacts/{{sha256}}", self.have, name="swarm.have")
+        """Register the URLs, for GET alone: a HEAD would take a slot, and its share of the rate, for nothing."""
+        artifact = f"{ROOT}/artifacts/{{sha256}}"
+        app.router.add_get(f"{artifact}/pieces/{{piece}}", self.piece, name="swarm.piece", allow_head=False)
+        app.router.add_get(artifact, self.have, name="swarm.have", allow_head=False)
 
     async def have(self, request: web.Request) -> web.Response:
         """Which pieces of an artifact are here."""
