@@ -16,7 +16,7 @@ from envproxy.engine import tap
 from envproxy.errors import UpstreamError
 from fixtures.origin import Origin, answer
 from fixtures.talks import talking_to
-from fixtures.upstream import Cut, HangAfter
+from fixtures.upstream import Cut, Gate, HangAfter
 from fixtures.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -118,11 +118,32 @@ async def test_what_is_here_already_is_no_matter_for_a_thread(reports: Reports, 
     assert found == data
 
 
-async def test_a_body_that_is_cut_ends_early(index: FakeIndex, upstream: Upstream, reports: Reports) -> None:
+async def test_what_came_before_a_cut_is_not_lost(index: FakeIndex, upstream: Upstream, reports: Reports) -> None:
     index.fail(f"*/{BIG.filename}", Cut(3_000_000))
+    found = bytearray()
+    with pytest.raises(UpstreamError, match="short") as raised:
+        async with upstream.stream(index.file_url(BIG.filename)) as body:
+            await taken(body, found)
+    assert raised.value.cause == "connect"
+    assert found == BIG.data[:3_000_000]
+    assert (reports.bytes_sent, reports.outcomes) == (3_000_000, ["connect"])
+
+
+async def test_what_came_is_told_while_the_rest_is_still_to_come(index: FakeIndex, upstream: Upstream) -> None:
+    index.fail(f"*/{BIG.filename}", Gate(1_300_000, event := asyncio.Event()))
+    loop, told = asyncio.get_running_loop(), asyncio.Queue[int]()
+
+    def take(batches: Iterator[memoryview]) -> None:
+        for batch in batches:
+            loop.call_soon_threadsafe(told.put_nowait, len(batch))
+
     async with upstream.stream(index.file_url(BIG.filename)) as body:
-        assert await taken(body) == BIG.data[:3_000_000]
-    assert reports.bytes_sent == 3_000_000
+        taking = asyncio.create_task(body.taken_by(take))
+        came = 0
+        while came < 1_300_000:
+            came += await told.get()
+        event.set()
+        assert await taking
 
 
 async def test_what_came_before_a_server_fell_silent_is_not_lost(

@@ -93,8 +93,8 @@ class Body:
     async def taken_by(self, take: Callable[[Iterator[memoryview]], None]) -> bool:
         """Have `take` go through the bytes in a thread, straight from the socket; whether that can be done (tap.py).
 
-        Each part is to be used before the next is asked for, which raises `UpstreamError` where the server fails; one
-        that ends early just ends. What `take` raises passes.
+        Each part is to be used before the next is asked for, which raises `UpstreamError` where the server fails or
+        ends early. What `take` raises passes.
         """
         tap = Tap.of(self._response, silence_s=self._silence_s)
         if tap is None:

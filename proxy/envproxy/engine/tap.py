@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+import aiohttp
+
 from .failures import translated
 from .flights import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import aiohttp
 
 LEAST_BYTES = 1 << 20  # below it a connection of its own costs more than it saves
 BATCH_BYTES = 1 << 20
@@ -57,9 +57,14 @@ class Tap:
         protocol = response.connection.protocol if response.connection else None
         if protocol is None or protocol.transport is None or protocol.transport.get_extra_info("sslcontext"):
             return None
+        if response.content.exception() is not None:  # which whoever reads it the other way is told
+            return None
+        try:
+            line = protocol.transport.get_extra_info("socket").dup()
+        except OSError:  # too many files are open
+            return None
         first = b"".join(iter(response.content.read_nowait, b""))
         protocol.pause_reading()
-        line = protocol.transport.get_extra_info("socket").dup()
         return cls(response, line, first, length - len(first), silence_s=silence_s)
 
     def __enter__(self) -> Self:
@@ -93,9 +98,9 @@ class Tap:
         self._response.content.feed_eof()
 
     def batches(self, most: int = BATCH_BYTES) -> Iterator[memoryview]:
-        """All that comes, in order, in parts of `most` bytes (blocking); use each before you ask for the next.
+        """All that comes, in order, in parts of `most` bytes, or fewer where the line is slow (blocking).
 
-        Ends early where the server does; raises UpstreamError where it fails.
+        Use each before you ask for the next. Raises UpstreamError, after what came before.
         """
         if self._first:
             yield memoryview(self._first)
@@ -108,38 +113,42 @@ class Tap:
             yield buffer[:count]
             if failure:
                 raise translated(failure, self._response.url) from failure
-            if not count:
-                return
 
-    def _fill(self, view: memoryview) -> tuple[int, OSError | None]:
-        """Read until the view is full or the server has ended: how many bytes, and what went wrong after them."""
+    def _fill(self, view: memoryview) -> tuple[int, Exception | None]:
+        """Read until the view is full or it takes long: how many bytes, and what went wrong after them."""
         filled = 0
         while filled < len(view):
             try:
-                count = self._received(view[filled:])
+                count = self._line.recv_into(view[filled:])
+            except BlockingIOError:
+                if self._comes_soon(len(view) - filled):
+                    continue
+                if filled:
+                    break
+                if not self._comes():
+                    return 0, TimeoutError()
+                continue
             except OSError as error:
                 return filled, error
             if not count:
-                break
+                return filled, aiohttp.ClientPayloadError("the server has ended the body early")
             filled += count
         return filled, None
 
-    def _received(self, view: memoryview) -> int:
-        """Some bytes, as soon as it is worth it; 0 at the end."""
-        with suppress(BlockingIOError):
-            return self._line.recv_into(view)
-        self._set_mark(min(self._worth, len(view)))
-        coming = select.poll()
-        coming.register(self._line, select.POLLIN)
-        is_quick = bool(coming.poll(_WAKE_S * 1e3))
+    def _comes_soon(self, size: int) -> bool:
+        """Wait a moment for what is worth it, of `size` bytes; whether it came."""
+        self._set_mark(min(self._worth, size))
+        is_quick = self._comes(_WAKE_S)
         self._worth = min(self._worth * 2, _MOST_WAKE_BYTES) if is_quick else _LEAST_WAKE_BYTES
         if not is_quick:
             self._set_mark(1)
-            coming.poll(self._silence_s * 1e3)
-        try:
-            return self._line.recv_into(view)
-        except BlockingIOError:
-            raise TimeoutError from None
+        return is_quick
+
+    def _comes(self, seconds: float | None = None) -> bool:
+        """Wait for bytes, or the end, as long as the server may be silent; whether there is something to be read."""
+        coming = select.poll()
+        coming.register(self._line, select.POLLIN)
+        return bool(coming.poll((self._silence_s if seconds is None else seconds) * 1e3))
 
     def _set_mark(self, count: int) -> None:
         """How many bytes must have come before poll(2) says so."""
