@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from envagent.fetch.artifacts import Artifacts
 from envagent.peers.choose import Reputation
-from envagent.peers.downloader import Download, Surroundings, Wanted
+from envagent.peers.downloader import Download
 from envagent.peers.events import EventLog
 from envagent.peers.inventory import Inventory, Limits
 from envagent.peers.membership import Identity, Membership, Publicity
 from envagent.peers.pieces import Pieces
+from envagent.peers.surroundings import Surroundings, Wanted
 from envagent.peers.wire import Wire
 from envproxy.errors import UpstreamError
 from envproxy.swarm.messages import Given, Hello, Want

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envagent.peers.alone import Holder, holders, of_one_piece, rarest
@@ -24,14 +23,10 @@ from envproxy.swarm.layout import Layout
 from envproxy.swarm.messages import Want
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine
 
     from envagent.peers.holding import Holding
-    from envagent.peers.inventory import Inventory
-    from envagent.peers.membership import Membership, Publicity
-    from envagent.peers.pieces import Pieces
-    from envagent.peers.wire import Wire
+    from envagent.peers.surroundings import Surroundings, Wanted
     from envproxy.swarm.messages import Given, Offer
 
 WAIT_S = 1.0  # for news, in the directory
@@ -41,28 +36,6 @@ ALONE_S = 5.0  # with the peers, after the directory did not answer: it may take
 PAUSES_S = (0.2, 2.0)  # the shortest and the longest before the proxy is asked without a lease
 MOST_WRONG = 3  # pieces of the proxy itself that are not what it says they are
 _DIGEST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An artifact: its digest, and its path on the proxy's faces."""
-
-    sha256: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a download works with; `clock` is monotonic, in seconds, `serials` number its questions."""
-
-    wire: Wire
-    membership: Membership
-    publicity: Publicity
-    inventory: Inventory
-    pieces: Pieces
-    random: random.Random
-    clock: Callable[[], float]
-    serials: Iterator[int]
 
 
 class Download(Growing):
@@ -118,7 +91,9 @@ class Download(Growing):
         if await self._goes_on_alone():
             await self._landed_or(self._around.membership.renewal_s)
             return
-        await asyncio.sleep(self._asking.pause_s(self._around.clock()))
+        await self._rest(self._asking.pause_s(self._around.clock()))
+        if self._is_done:
+            return
         self._landed.clear()  # what landed until now is told
         try:
             given = await self._answer()
@@ -140,6 +115,19 @@ class Download(Growing):
         elif self._proxy_fails:
             await self._landed_or(self._around.random.uniform(*PAUSES_S))
             self._proxy_fails = False
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether there is nothing to ask for any more."""
+        return self._refused is not None or (self.holding is not None and self.holding.is_whole)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless that makes no difference any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._is_done:
+                    await self._landed.wait()
+                    self._landed.clear()
 
     async def _answer(self) -> Given | None:
         """Ask for as many pieces as there is room for; None if a piece lands before, which has to be told."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from envagent.peers.downloader import Wanted
 from envagent.peers.server import ROOT
+from envagent.peers.surroundings import Wanted
 from envproxy.engine.send import Representation, etag_of, send_blob, send_growing
 from envproxy.errors import NoSuchThing, PolicyRefused, Unauthorized
 from envproxy.middleware import CACHE_HEADER

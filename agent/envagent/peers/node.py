@@ -22,7 +22,6 @@ from envagent.errors import SourceUnreachable
 from envagent.fetch.artifacts import Artifacts
 from envagent.fetch.network import Network
 from envagent.peers.choose import Reputation
-from envagent.peers.downloader import Surroundings
 from envagent.peers.events import EventLog
 from envagent.peers.face import Face, wanted_of
 from envagent.peers.inventory import Inventory, Limits
@@ -33,6 +32,7 @@ from envagent.peers.pieces import Pieces
 from envagent.peers.relay import Relay
 from envagent.peers.server import PeerRoutes
 from envagent.peers.status import Holder, Moving, NodeStatus
+from envagent.peers.surroundings import Surroundings
 from envagent.peers.swarm import Faults, Swarm
 from envagent.peers.wire import Wire
 from envproxy.app import PARTS, build

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from envagent.peers.downloader import Surroundings, Wanted
+    from envagent.peers.surroundings import Surroundings, Wanted
     from envproxy.engine.flights import Tasks
     from envproxy.swarm.messages import Wrong
 
