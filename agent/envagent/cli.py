@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _COLLECT_AFTER = 50_000
 """Objects: with Python's 700, a tenth of a start goes into looking for garbage among modules, which are none."""
+_FOR_WEEKS = "serve"  # which keeps to Python's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def program() -> None:
 
     At once: taking the interpreter down takes as long as some commands, and aborts while threads of py-rattler end.
     """
-    gc.set_threshold(_COLLECT_AFTER)
+    if sys.argv[1:2] != [_FOR_WEEKS]:
+        gc.set_threshold(_COLLECT_AFTER)
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -75,7 +75,7 @@ class Answer:
 def recalled(command: str, words: Sequence[str], environ: Mapping[str, str]) -> Answer | None:
     """The answer to `envagent <command> <words>`, None where there is no note that still holds."""
     flags = flags_of(command, words)
-    if "lock" not in flags:
+    if "lock" not in flags or not os.path.isfile(flags["lock"]):  # a pipe can be read once
         return None
     names = {name: flags.get(name, "") for name in ("env", "target", "prefix")}
     try:

@@ -208,3 +208,14 @@ def test_plain_words_are_read_as_the_parser_reads_them(words: str) -> None:
 )
 def test_words_that_are_not_plain_are_left_to_the_parser(words: str) -> None:
     assert plain_arguments(words.split()) is None
+
+
+def test_a_lock_that_comes_through_a_pipe_is_left_for_the_one_who_reads_it() -> None:
+    source, sink = os.pipe()
+    try:
+        os.write(sink, b"{}")
+        assert recalled("materialize", [f"/dev/fd/{source}"], {"HOME": "/nonexistent"}) is None
+        assert os.read(source, 3) == b"{}"
+    finally:
+        os.close(source)
+        os.close(sink)
