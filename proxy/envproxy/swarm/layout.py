@@ -2,8 +2,8 @@
 
 A piece is what is leased, hashed and sent. Small ones cost requests, large ones make nodes wait for one another: with
 ten times as many pieces as there are doublings of the swarm the wait is below a tenth (Mundinger, Weber and Weiss,
-2008), so some hundred pieces do for any swarm, and pieces grow no further than it takes to have as many. Below
-WHOLE_BYTES one request costs less than any cut would save.
+2008), so more than PIECES do no good to swarms of a hundred nodes, and little to larger ones. Pieces grow no further
+than it takes to have as many. Below WHOLE_BYTES one request costs less than any cut would save.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .bitmap import whole
 PIECE_BYTES: Final = 1024 * 1024  # at least
 LARGE_BYTES: Final = 4 * 1024 * 1024  # a larger piece costs no less for each byte
 WHOLE_BYTES: Final = 8 * 1024 * 1024  # artifacts below it are one piece
-PIECES: Final = 128  # are enough while pieces are smaller than LARGE_BYTES
+PIECES: Final = 80  # are enough while pieces are smaller than LARGE_BYTES
 MAX_PIECES: Final = 500  # after Dragonfly: 16 kB of hashes, 63 bytes of bitmap
 
 

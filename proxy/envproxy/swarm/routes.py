@@ -56,7 +56,7 @@ class SwarmRoutes:
         app.router.add_post("/swarm/v1/beat", self.beat, name="swarm.beat")
         app.router.add_post("/swarm/v1/want", self.want, name="swarm.want")
         app.router.add_post("/swarm/v1/report", self.report, name="swarm.report")
-        app.router.add_get(_PIECE, self.piece, name="piece")
+        app.router.add_get(_PIECE, self.piece, name="piece", allow_head=False)
 
     async def hello(self, request: web.Request) -> web.Response:
         """An agent comes."""
