@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from envproxy.swarm.directory import Rules
 from fixtures.namespaces import Network, Refused, network
 from fixtures.node import SECRET, SWARM, running_nodes
 from fixtures.proxy import proxy_process
-from fixtures.site import Site, path_of, site, weights
+from fixtures.site import Site, fetched, path_of, site, weights
 from fixtures.upstream import FakeIndex
 
 from .compare import MEMORY_LIMIT_MB, Finding, at_most, worst
@@ -77,7 +78,6 @@ async def measure(plan: Plan) -> Result:
             break
         result.findings += _findings(count, rounds, bound_s=size * 8 / (mbit * 1e6))
         result.notes.append(f"N={count}: {size >> 20} MiB, links of {mbit} Mbit/s")
-    result.notes.append("times of swarm and star have the start of a Python in them, as a client")
     return result
 
 
@@ -88,24 +88,21 @@ async def _round(plan: Plan, count: int, size: int, mbit: int, result: Result) -
             await asyncio.sleep(Rules().settle_s)
             servers = [Server(node.name, node.url, node.process.pid, 0.0) for node in here.nodes]
             before = sum(server.cpu_s() for server in servers)
-            swarm_s = await _timed(here, [here.get(node) for node in range(count)])
+            swarm_s = await _timed(here, count)
             spent = sum(server.cpu_s() for server in servers) - before
             origin = await here.origin_ratio()
             memory = max(server.peak_bytes() for server in servers)
-            star_s = await _timed(here, _star(here, count)) if count <= LARGEST_STAR else 0.0
+            star_s = await _timed(here, count, here.proxy.url) if count <= LARGEST_STAR else 0.0
             data = here.dist.data
         libtorrent = await _torrent(place, data, result, net=net)
     return Round(Way(swarm_s, origin, spent / (count * size / 1e9), memory / 1e6), star_s, libtorrent)
 
 
-def _star(here: Site, count: int) -> list[Coroutine[None, None, str]]:
-    return [here.get(node, here.proxy.url) for node in range(count)]
-
-
-async def _timed(here: Site, downloads: list[Coroutine[None, None, str]]) -> float:
-    """Seconds until the last one ended; all of them must have the right bytes."""
+async def _timed(here: Site, count: int, url: str = "") -> float:
+    """Seconds until the last client had it, from its node or from a URL; all of them must have the right bytes."""
+    clients = await asyncio.gather(*(here.client(node, here.dists, url) for node in range(count)))
     began = time.perf_counter()
-    _check(await asyncio.gather(*downloads), here.dist.sha256)
+    _check(list(chain(*await asyncio.gather(*map(fetched, clients)))), here.dist.sha256)
     return time.perf_counter() - began
 
 
