@@ -14,12 +14,14 @@ from typing import IO, TYPE_CHECKING, cast
 import zstandard
 
 from envagent.materialize.member import Damaged
-from envagent.materialize.untar import CHUNK_BYTES, MAX_WINDOW_BYTES, Metadata, untar
+from envagent.materialize.tar_stream import BUFFER_BYTES
+from envagent.materialize.untar import MAX_WINDOW_BYTES, Metadata, untar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from envagent.materialize.tar_stream import Readable
     from envagent.materialize.untar import Bounds, Contents
 
 _METADATA = Metadata(
@@ -36,13 +38,13 @@ def unpack(archive: Path, root: Path, bounds: Bounds | None = None) -> Contents:
 
 
 @contextmanager
-def _tars(file: IO[bytes]) -> Iterator[Iterator[IO[bytes]]]:
+def _tars(file: IO[bytes]) -> Iterator[Iterator[Readable]]:
     """One in a `.tar.bz2`, two in a `.conda`."""
     is_bz2 = file.read(3) == b"BZh"
     file.seek(0)
     if is_bz2:
         with bz2.open(file) as tar:
-            yield iter([cast("IO[bytes]", tar)])
+            yield iter([tar])
         return
     with zipfile.ZipFile(file) as outer:
         parts = [name for name in outer.namelist() if name.startswith(_PARTS) and name.endswith(".tar.zst")]
@@ -54,6 +56,6 @@ def _tars(file: IO[bytes]) -> Iterator[Iterator[IO[bytes]]]:
         yield (_decompressed(outer.open(name)) for name in sorted(parts))
 
 
-def _decompressed(part: IO[bytes]) -> IO[bytes]:
+def _decompressed(part: IO[bytes]) -> Readable:
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-    return cast("IO[bytes]", decompressor.stream_reader(part, read_size=CHUNK_BYTES, read_across_frames=True))
+    return cast("Readable", decompressor.stream_reader(part, read_size=BUFFER_BYTES, read_across_frames=True))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from envagent.lock.model import InterpreterArchive
     from envagent.materialize.interpreter import Interpreter
+    from envagent.materialize.tar_stream import Readable
     from envagent.store.node import NodeStore
 
 _LAYOUT = 1  # of these trees: another number makes other trees
@@ -101,16 +102,16 @@ def _fill(archive: InterpreterArchive, path: Path, root: Path) -> Manifest:
 
 
 @contextmanager
-def _tar(file: IO[bytes]) -> Iterator[Iterator[IO[bytes]]]:
+def _tar(file: IO[bytes]) -> Iterator[Iterator[Readable]]:
     """The one tar stream of the archive."""
     magic = file.read(4)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):
         with gzip.open(file) as tar:
-            yield iter([cast("IO[bytes]", tar)])
+            yield iter([tar])
     elif magic == b"\x28\xb5\x2f\xfd":
         stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        yield iter([cast("IO[bytes]", stream)])
+        yield iter([cast("Readable", stream)])
     else:
         raise Damaged("it is neither a .tar.gz nor a .tar.zst")
 

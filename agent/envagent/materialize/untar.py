@@ -9,35 +9,31 @@ mean, and which archive has which streams, is for others to know (conda_archive.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, NamedTuple, Self, cast
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import zstandard
 
 from envagent.materialize.member import NOT_A_ZIP, Damaged, write_all
 from envagent.materialize.paths import fault
+from envagent.materialize.tar_stream import Readable, Tar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Opened = Callable[[IO[bytes]], AbstractContextManager[Iterable[IO[bytes]]]]
+Opened = Callable[[IO[bytes]], AbstractContextManager[Iterable[Readable]]]
 """The tar streams of an open archive. What it raises of zipfile, zstandard, bz2 or gzip becomes Damaged."""
 
 MAX_WINDOW_BYTES = 128 << 20
 """The memory that a zstd stream may want: that of `--ultra -22`, the most that packers use."""
 
-CHUNK_BYTES = 1 << 20
-_IN_MEMORY_BYTES = 8 << 20  # a tar stream up to this is decompressed at once, which is quicker for small files
 _MAX_DOCUMENT_BYTES = 64 << 20
 _UNREADABLE = (tarfile.TarError, zstandard.ZstdError, *NOT_A_ZIP)
-
-_PLAIN_TYPES = frozenset({tarfile.REGTYPE, tarfile.SYMTYPE})
 
 
 class File(NamedTuple):
@@ -89,9 +85,9 @@ def untar(
         unpacking = _Unpacking(root, metadata, most, bounds.members)
         try:
             for stream in open_files.enter_context(opened(file)):
-                with _Tar(_Bounded(stream, unpacking)) as tar:
-                    for member in tar.members:
-                        unpacking.take(tar, member)
+                tar = Tar(stream, unpacking.spend)
+                for member in tar.members:
+                    unpacking.take(tar, member)
         except _UNREADABLE as error:
             raise Damaged(f"it cannot be unpacked ({error})") from None
         except OSError as error:
@@ -99,94 +95,6 @@ def untar(
                 raise
             raise Damaged(f"it cannot be unpacked ({error})") from None  # bz2 and gzip say so
     return unpacking.contents
-
-
-class _Bounded:
-    """A stream that gives no more than the archive may unpack to, whatever the headers inside it say."""
-
-    def __init__(self, stream: IO[bytes], unpacking: _Unpacking) -> None:
-        self._stream = stream
-        self._unpacking = unpacking
-        self._ahead: list[bytes] = []
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; none at the end."""
-        if self._ahead:
-            return self._ahead.pop()
-        data = self._stream.read(size)
-        self._unpacking.spend(len(data))
-        return data
-
-    def all_if_short(self) -> bytes | None:
-        """Everything, where that is not more than may be in memory; else nothing, and `read` starts anew."""
-        chunks, size = [], 0
-        while chunk := self.read(CHUNK_BYTES):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > _IN_MEMORY_BYTES:
-                self._ahead = chunks[::-1]
-                return None
-        return b"".join(chunks)
-
-
-class _Header(tarfile.TarInfo):
-    """A header of which only what matters here is read, where it is a plain one: three times as fast."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """The header in a block (POSIX ustar). Raises tarfile.HeaderError, as the one that it stands for."""
-        is_plain = len(buf) == tarfile.BLOCKSIZE and buf[156:157] in _PLAIN_TYPES and buf[257:262] == b"ustar"
-        if not is_plain or buf[345] or buf[100] & 0x80 or buf[124] & 0x80 or buf[136] & 0x80:
-            return cls._checked(super().frombuf(buf, encoding, errors))
-        checksum = _octal(buf[148:156])
-        if checksum != sum(buf) - sum(buf[148:156]) + 8 * ord(" "):
-            raise tarfile.InvalidHeaderError("bad checksum")  # type: ignore[attr-defined]  # its stub lacks it
-        header = cls(buf[:100].partition(b"\0")[0].decode(encoding, errors))
-        header.mode, header.size, header.mtime = _octal(buf[100:108]), _octal(buf[124:136]), _octal(buf[136:148])
-        header.chksum, header.type = checksum, bytes(buf[156:157])
-        header.linkname = buf[157:257].partition(b"\0")[0].decode(encoding, errors)
-        return cls._checked(header)
-
-    @classmethod
-    def _checked(cls, header: Self) -> Self:
-        """A negative size would make tarfile read the same header for ever (CVE-2025-8194)."""
-        if header.size < 0:
-            raise tarfile.InvalidHeaderError("negative size")  # type: ignore[attr-defined]
-        return header
-
-
-def _octal(field: bytes | bytearray) -> int:
-    return int(field.partition(b"\0")[0].strip() or b"0", 8)
-
-
-class _Tar:
-    """A tar stream, in memory where it is short."""
-
-    def __init__(self, stream: _Bounded) -> None:
-        self._all = stream.all_if_short()
-        if self._all is None:
-            file = cast("IO[bytes]", stream)
-            self.members = tarfile.TarFile.open(fileobj=file, mode="r|", bufsize=CHUNK_BYTES, tarinfo=_Header)
-        else:
-            self.members = tarfile.TarFile.open(fileobj=io.BytesIO(self._all), mode="r:", tarinfo=_Header)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.members.close()
-
-    def content(self, member: tarfile.TarInfo) -> Iterator[bytes | memoryview]:
-        """The bytes of a regular file. Raises Damaged or tarfile.TarError."""
-        if self._all is not None and not member.issparse():
-            data = memoryview(self._all)[member.offset_data : member.offset_data + member.size]
-            if len(data) != member.size:
-                raise Damaged(f"{member.name} is cut off")
-            yield data
-            return
-        file = cast("IO[bytes]", self.members.extractfile(member))
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
 
 
 class _Unpacking:
@@ -203,13 +111,13 @@ class _Unpacking:
         if self._left_bytes < 0:
             raise Damaged("it would unpack to far more than its size, which is a bomb")
 
-    def take(self, tar: _Tar, member: tarfile.TarInfo) -> None:
+    def take(self, tar: Tar, member: tarfile.TarInfo) -> None:
         """Write one member."""
         self._left_members -= 1
         if self._left_members < 0:
             raise Damaged("it has too many files")
         path = member.name.removeprefix("./")
-        if member.size < 0:  # of a pax header, which _Header does not see
+        if member.size < 0:  # of a pax header, which no reader of blocks sees
             raise Damaged(f"{path} has a negative size")
         if member.isdir():
             return
@@ -225,12 +133,12 @@ class _Unpacking:
         except FileExistsError:
             raise Damaged(f"{path} is there twice") from None
 
-    def _read(self, tar: _Tar, member: tarfile.TarInfo, path: str) -> None:
+    def _read(self, tar: Tar, member: tarfile.TarInfo, path: str) -> None:
         if path in self.contents.documents or not member.isreg() or member.size > _MAX_DOCUMENT_BYTES:
             raise Damaged(f"{path} is there twice, or no file of a size that such a file has")
-        self.contents.documents[path] = b"".join(tar.content(member))
+        self.contents.documents[path] = b"".join([bytes(piece) for piece in tar.content(member)])
 
-    def _write(self, tar: _Tar, member: tarfile.TarInfo, path: str) -> None:
+    def _write(self, tar: Tar, member: tarfile.TarInfo, path: str) -> None:
         if member.issym():
             self._link(path, member.linkname)
         elif member.islnk():

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envagent.errors import ArtifactRefused, EnvagentError
-from envagent.materialize import conda_archive, untar
+from envagent.materialize import conda_archive, tar_stream, untar
 from envagent.materialize.member import Damaged
 from envagent.materialize.plan import CondaFile, Plan
 from envagent.materialize.prefix import materialize
@@ -184,13 +184,13 @@ def test_too_many_files_are_refused(tmp_path):
         conda_archive.unpack(raw.file(tmp_path / "files").path, tmp_path / "root", untar.Bounds(members=10))
 
 
-def test_streams_too_long_for_memory_unpack_to_the_same(tmp_path, monkeypatch):
+def test_streams_unpack_to_the_same_however_little_is_read_at_a_time(tmp_path, monkeypatch):
     raw = RawConda().add("a", os.urandom(300_000)).add("bin/b", b"#!/bin/sh\n", mode=0o755).add("c")
     raw.add_special("l", tarfile.SYMTYPE, "a").add_special("h", tarfile.LNKTYPE, "bin/b")
     path = raw.file(tmp_path / "files").path
     found = []
-    for name, limit in (("one", 32 << 20), ("two", 1000)):
-        monkeypatch.setattr(untar, "_IN_MEMORY_BYTES", limit)
+    for name, size in (("one", 256 << 10), ("two", 1000)):
+        monkeypatch.setattr(tar_stream, "BUFFER_BYTES", size)
         (tmp_path / name).mkdir()
         found.append(conda_archive.unpack(path, tmp_path / name))
     assert found[0] == found[1]
@@ -293,6 +293,21 @@ def test_a_negative_size_is_refused_and_not_read_for_ever(tmp_path):
         (tmp_path / str(number)).mkdir()
         with pytest.raises(Damaged, match="negative size"):
             conda_archive.unpack(path, tmp_path / str(number))
+
+
+@pytest.mark.parametrize("at", [0, 124, 148])  # in its name, size and checksum
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, at):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+        archive.addfile(tarfile.TarInfo("b"))
+    data = bytearray(buffer.getvalue())
+    data[tarfile.BLOCKSIZE + at] = ord("?")
+    path = tmp_path / "x.tar.bz2"
+    path.write_bytes(bz2.compress(data))
+    (tmp_path / "root").mkdir()
+    with pytest.raises(Damaged, match=r"it cannot be unpacked \((bad checksum|invalid header)\)"):
+        conda_archive.unpack(path, tmp_path / "root")
 
 
 def test_headers_are_read_as_the_standard_library_reads_them(tmp_path):
