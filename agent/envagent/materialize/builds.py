@@ -126,6 +126,7 @@ class Builds:
         return reserved is not None
 
     def _start(self, source: Source, build: Build) -> install.Unpacking | conda_install.Unpacking:
+        _read_ahead(source.path)
         unpacking = self._unpacking(source, build)
         if wake := self.wake:
             for part in unpacking.parts:
@@ -152,3 +153,12 @@ class Builds:
     def _add(self, source: Source, tree: Tree) -> None:
         self._done[source.sha256] = tree
         self.report(Progress("unpack", source.filename, len(self._done), self.total))
+
+
+def _read_ahead(path: Path) -> None:
+    """Have the kernel get the file from the disk by the time that a worker comes to it. OSError passes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(fd)

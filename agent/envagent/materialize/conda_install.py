@@ -1,8 +1,8 @@
 """From a conda package to its tree in the store: unpacked, checked against paths.json, laid out for one Python.
 
-A worker does all of it for one package at a time (`perform`); the process that asked compares the digest of the
-archive and publishes. The tree also holds `conda-meta/<stem>.json` as far as that is the same in every environment
-(conda_meta.py). Placeholders of prefixes are left in place: which prefix it will be is not known here.
+A worker does all of it for one package at a time (`perform`), the digest of the archive first; the process that asked
+publishes. The tree also holds `conda-meta/<stem>.json` as far as that is the same everywhere (conda_meta.py).
+Placeholders of prefixes are left in place: which prefix it will be is not known here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from envagent.errors import ArtifactRefused
 from envagent.materialize import conda_archive, conda_meta
 from envagent.materialize.conda_package import PathEntry, moves, read_package
-from envagent.materialize.install import check_digest, digest_of
+from envagent.materialize.install import check_digest
 from envagent.materialize.job import CondaInstall
 from envagent.materialize.layout import BIN
 from envagent.materialize.link import make_directories
 from envagent.materialize.member import Damaged
 from envagent.materialize.paths import directories
 from envagent.materialize.scripts import launcher
+from envagent.materialize.work import digest
 from envagent.store.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
 
 def start(source: CondaFile, library: str, build: Build, workers: Workers) -> Unpacking:
     """Begin to build the tree of a package."""
-    path = str(source.path)
-    digest = digest_of(source, path, workers)
-    job = CondaInstall(path, str(build.files), source.stem, library)
-    return Unpacking(source, build, digest, workers.submit(job))
+    path, root = str(source.path), str(build.files)
+    job = CondaInstall(path, source.filename, source.sha256, library, root, source.stem, source.verified)
+    return Unpacking(source, build, workers.submit(job))
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,30 @@ class Unpacking:
 
     source: CondaFile
     build: Build
-    digest: Future[list[bytes]]
     manifest: Future[list[bytes]]
 
     @property
     def parts(self) -> tuple[Future[list[bytes]], ...]:
         """What `finish` waits for."""
-        return self.digest, self.manifest
+        return (self.manifest,)
 
     def finish(self) -> Tree:
         """Publish the tree. Raises ArtifactRefused; OSError passes."""
-        check_digest(self.source, self.digest)
-        try:
-            [manifest] = self.manifest.result()
-        except Damaged as damaged:
-            raise ArtifactRefused(self.source.filename, str(damaged)) from None
+        [manifest] = self.manifest.result()
         return self.build.publish(Manifest.decode(manifest))
 
 
 def perform(job: CondaInstall) -> bytes:
-    """Fill the tree and return its manifest, encoded (runs in a worker). Raises Damaged; OSError passes."""
+    """Fill the tree and return its manifest, encoded (runs in a worker). Raises ArtifactRefused; OSError passes."""
+    if not job.verified:
+        check_digest(job, digest(job.archive))
     tree = Path(job.root)
-    contents = conda_archive.unpack(Path(job.archive), tree)
-    package = read_package(contents, stem=job.stem, library=job.library)
-    return _Layout(tree, contents, package).make(job).encode()
+    try:
+        contents = conda_archive.unpack(Path(job.archive), tree)
+        package = read_package(contents, stem=job.stem, library=job.library)
+        return _Layout(tree, contents, package).make(job).encode()
+    except Damaged as damaged:
+        raise ArtifactRefused(job.filename, str(damaged)) from None
 
 
 class _Layout:

@@ -30,8 +30,8 @@ from envagent.store.manifest import Entry, Manifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from envagent.materialize.job import Job
-    from envagent.materialize.plan import Source, WheelFile
+    from envagent.materialize.job import CondaInstall, Job
+    from envagent.materialize.plan import WheelFile
     from envagent.store.node import Build, Tree
 
 INSTALLER = b"envagent\n"
@@ -90,7 +90,7 @@ class Unpacking:
 
 
 def _begin(job: Install, hands: Hands) -> _Parts:
-    digest = digest_of(job, job.archive, hands)
+    digest = _digest_of(job, hands)
     try:
         wheel = read_wheel(Path(job.archive), filename=job.filename)
         placed = _spread(wheel, job.library)
@@ -98,7 +98,7 @@ def _begin(job: Install, hands: Hands) -> _Parts:
         for folder in folders:
             os.mkdir(f"{job.root}/{folder}")  # noqa: PTH102  # thousands: no Path per directory
     except ArtifactRefused:
-        check_digest(job, digest)
+        check_digest(job, digest.result()[0])
         raise
     units = [(unit, hands.submit(_unpack(job, unit))) for unit in _units(placed)]
     return _Parts(job, digest, wheel, placed, folders, units)
@@ -120,9 +120,9 @@ class _Parts:
         try:
             entries = [entry for unit, digests in self.units for entry in _entries(unit, digests.result())]
         except Damaged as damaged:
-            check_digest(self.job, self.digest)
+            check_digest(self.job, self.digest.result()[0])
             raise ArtifactRefused(self.job.filename, str(damaged)) from None
-        check_digest(self.job, self.digest)
+        check_digest(self.job, self.digest.result()[0])
         entries += self._written()
         return Manifest.of(self.folders, entries)
 
@@ -203,19 +203,18 @@ def _from_site(path: str, library: str) -> str:
     return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
 
 
-def digest_of(asked: Source | Install, archive: str, hands: Hands) -> Future[list[bytes]]:
+def _digest_of(asked: Install, hands: Hands) -> Future[list[bytes]]:
     """The answer to a Digest job; what was compared already is not read again."""
     if not asked.verified:
-        return hands.submit(Digest(archive))
+        return hands.submit(Digest(asked.archive))
     known: Future[list[bytes]] = Future()
     known.set_result([bytes.fromhex(asked.sha256)])
     return known
 
 
-def check_digest(asked: Source | Install, digest: Future[list[bytes]]) -> None:
-    """That the file is the one that was asked for, by the answer to a Digest job. Raises ArtifactRefused."""
-    found = digest.result()[0].hex()
-    if found != asked.sha256:
+def check_digest(asked: Install | CondaInstall, found: bytes) -> None:
+    """That the file is the one that was asked for, by its SHA-256. Raises ArtifactRefused."""
+    if found.hex() != asked.sha256:
         raise ArtifactRefused(
-            asked.filename, f"its sha256 is {found}, {asked.sha256} was asked for", hint="fetch the file again"
+            asked.filename, f"its sha256 is {found.hex()}, {asked.sha256} was asked for", hint="fetch the file again"
         )

@@ -46,12 +46,18 @@ class Install(msgspec.Struct, frozen=True, array_like=True, tag="install"):
 
 
 class CondaInstall(msgspec.Struct, frozen=True, array_like=True, tag="conda"):
-    """Make the tree of the conda package `stem` at `root` (conda_install.py); the answer is its manifest."""
+    """Make the tree of the conda package `stem` at `root` (conda_install.py); the answer is its manifest.
+
+    `verified` is whether the archive is known to have that sha256.
+    """
 
     archive: str
+    filename: str
+    sha256: str
+    library: str
     root: str
     stem: str
-    library: str
+    verified: bool = False
 
 
 Job = Unpack | Digest | Install | CondaInstall

@@ -28,8 +28,7 @@ def _done(job: Job) -> list[bytes]:
         case Unpack():
             return _unpack(job)
         case Digest():
-            with Path(job.path).open("rb") as file:
-                return [hashlib.file_digest(file, "sha256").digest()]
+            return [digest(job.path)]
         case Install():
             from envagent.materialize.install import install  # noqa: PLC0415  # it hands out jobs itself
 
@@ -38,6 +37,12 @@ def _done(job: Job) -> list[bytes]:
             from envagent.materialize import conda_install  # noqa: PLC0415  # most environments have no conda packages
 
             return [conda_install.perform(job)]
+
+
+def digest(path: str) -> bytes:
+    """The SHA-256 of a whole file. OSError passes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _unpack(job: Unpack) -> list[bytes]:
