@@ -170,13 +170,11 @@ def _write_own(plan: Plan, draft: Path, own: dict[str, bytes], links: dict[str, 
 
 def _write_conda_own(plan: Plan, draft: Path, place: Path, trees: list[Tree], overlaps: Overlaps) -> dict[str, str]:
     """The same of what conda's packages, which come first, have of their own in each prefix."""
-    digests: dict[str, str] = {}
-    if plan.conda:
-        from envagent.materialize.conda_own import write_own  # noqa: PLC0415  # as above
+    if not plan.conda:
+        return {}
+    from envagent.materialize.conda_own import write_own  # noqa: PLC0415  # as above
 
-        for source, tree, lost in zip(plan.conda, trees, overlaps.lost, strict=False):
-            digests |= write_own(source, tree, draft, place, lost)
-    return digests
+    return write_own(plan.conda, trees[: len(plan.conda)], draft, place, overlaps.lost)
 
 
 class _LeftOut(NamedTuple):

@@ -50,7 +50,7 @@ def build_trees(
     """
     sizes = {source.sha256: source.path.stat().st_size for source in missing}
     with (
-        workers_for(sum(sizes.values()), cores) as workers,
+        workers_for(plan, sum(sizes.values()), cores) as workers,
         Builds(plan, store, work, workers, report, len(missing), prove=prove) as builds,
     ):
         for source in sorted(missing, key=lambda source: sizes[source.sha256], reverse=True):
@@ -58,8 +58,10 @@ def build_trees(
         return builds.finish()
 
 
-def workers_for(size: int, cores: int = 0) -> Workers:
+def workers_for(plan: Plan, size: int, cores: int = 0) -> Workers:
     """Those for packages of `size` bytes together; `cores` is how many to use, 0 for all that may be used."""
+    if plan.conda:
+        from envagent.materialize import conda_install  # noqa: F401, PLC0415  # once here, and not in each copy of it
     return Workers(cores or len(os.sched_getaffinity(0)), processes=size >= _PROCESSES_FROM_BYTES)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from envagent.errors import PrefixRefused
@@ -15,7 +17,7 @@ from envagent.materialize import conda_meta
 from envagent.materialize.conda_prefix import PrefixTooLong, in_binary, in_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
     from pathlib import Path
 
     from envagent.materialize.conda_package import PathEntry
@@ -23,12 +25,23 @@ if TYPE_CHECKING:
     from envagent.store.node import Tree
 
 
-def write_own(source: CondaFile, tree: Tree, draft: Path, place: Path, lost: Container[str]) -> dict[str, str]:
-    """Write them into `draft`, whose directories are there and which will be renamed to `place`.
+def write_own(
+    sources: Sequence[CondaFile], trees: Sequence[Tree], draft: Path, place: Path, lost: Sequence[Container[str]]
+) -> dict[str, str]:
+    """Write those of all packages into `draft`, whose directories are there and which will be renamed to `place`.
 
-    `lost` are paths that belong to another package. Returns the SHA-256 (hexadecimal) by path. Raises PrefixRefused
-    where the place is too long; OSError passes.
+    `lost` are the paths of each package that belong to another. Returns the SHA-256 (hexadecimal) by path. Raises
+    PrefixRefused where the place is too long; OSError passes.
     """
+    digests: dict[str, str] = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="own") as threads:
+        for own in threads.map(_write_own, sources, trees, repeat(draft), repeat(place), lost):
+            digests |= own
+    return digests
+
+
+def _write_own(source: CondaFile, tree: Tree, draft: Path, place: Path, lost: Container[str]) -> dict[str, str]:
+    """The same for one package."""
     meta = conda_meta.path_of(source.stem)
     held = conda_meta.read_template((tree.files / meta).read_bytes())
     prefix = os.fsencode(place)

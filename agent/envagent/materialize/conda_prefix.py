@@ -24,14 +24,17 @@ class PrefixTooLong(Exception):
 
 def in_binary(data: bytes, placeholder: bytes, prefix: bytes) -> bytes | bytearray:
     """The same number of bytes with `prefix` for `placeholder`. Raises PrefixTooLong."""
-    strings = list(re.finditer(re.escape(placeholder) + rb"[^\0]*", data))
-    if not strings:
+    at = data.find(placeholder)
+    if at < 0:
         return data
     if len(prefix) > len(placeholder):
         raise PrefixTooLong(len(placeholder))
     replaced = bytearray(data)  # patched in place: libraries may be large, and one copy is enough
-    for found in strings:
-        replaced[found.start() : found.end()] = found[0].replace(placeholder, prefix).ljust(len(found[0]), b"\0")
+    while at >= 0:
+        end = data.find(b"\0", at)
+        string = data[at : end if end >= 0 else len(data)]
+        replaced[at : at + len(string)] = string.replace(placeholder, prefix).ljust(len(string), b"\0")
+        at = data.find(placeholder, at + len(string))
     return replaced
 
 

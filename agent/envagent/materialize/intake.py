@@ -58,7 +58,7 @@ class Intake:
         self._events.put(source)
 
     def __enter__(self) -> Self:
-        workers = workers_for(self._size)  # before there is a thread: then they are cheap
+        workers = workers_for(self._plan, self._size)  # before there is a thread: then they are cheap
         self._working = self._thread.submit(self._work, workers)
         return self
 
