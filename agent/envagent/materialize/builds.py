@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from envagent.materialize import conda_install
+    from envagent.materialize.conda_python import EarlyQuestion
     from envagent.materialize.plan import Plan, Source
     from envagent.materialize.progress import Report
     from envagent.store.node import NodeStore
@@ -42,7 +43,9 @@ def build_trees(
     cores: int = 0,
     prove: bool = True,
 ) -> dict[str, Tree]:
-    """The tree of every package of `missing`, by sha256, the largest first; `cores` is how many to use, 0 for all.
+    """The tree of every package of `missing`, by sha256; `cores` is how many to use, 0 for all.
+
+    Those that a conda Python runs from come first, so that it can be asked early, and of all others the largest.
 
     Without `prove` what RECORD promises of files is believed, and `scrub` has it yet to prove.
 
@@ -53,7 +56,8 @@ def build_trees(
         workers_for(plan, sum(sizes.values()), cores) as workers,
         Builds(plan, store, work, workers, report, len(missing), prove=prove) as builds,
     ):
-        for source in sorted(missing, key=lambda source: sizes[source.sha256], reverse=True):
+        first = {source.sha256 for source in plan.python_parts}
+        for source in sorted(missing, key=lambda it: (it.sha256 in first, sizes[it.sha256]), reverse=True):
             builds.begin(source)
         return builds.finish()
 
@@ -85,8 +89,13 @@ class Builds:
         self._begun: deque[install.Unpacking | conda_install.Unpacking] = deque()
         self._elsewhere: list[Source] = []
         self._done: dict[str, Tree] = {}
+        self._question: EarlyQuestion | None = None
 
     def __enter__(self) -> Self:
+        if self.plan.conda_python:
+            from envagent.materialize.conda_python import EarlyQuestion  # noqa: PLC0415  # only for conda
+
+            self._question = EarlyQuestion(self.plan, self.store, self.work)
         return self
 
     def __exit__(
@@ -94,6 +103,8 @@ class Builds:
     ) -> None:
         for unpacking in self._begun:
             unpacking.build.release()
+        if self._question:
+            self._question.close()
 
     def begin(self, source: Source) -> None:
         """Hand a package to the workers, or leave it to the process that is at it. Raises as `finish`."""
@@ -106,11 +117,15 @@ class Builds:
             self._publish()
 
     def finish(self) -> dict[str, Tree]:
-        """Every tree, by sha256 (blocking). Raises ArtifactRefused; OSError passes."""
+        """Every tree, by sha256 (blocking). Raises ArtifactRefused, and PrefixRefused of a Python that does not run;
+        OSError passes.
+        """
         self._publish_all()
         for source in self._elsewhere:
             self._begin(source, wait=True)
             self._publish_all()
+        if self._question:
+            self._question.wait()
         return self._done
 
     def _begin(self, source: Source, *, wait: bool) -> bool:
@@ -154,6 +169,8 @@ class Builds:
 
     def _add(self, source: Source, tree: Tree) -> None:
         self._done[source.sha256] = tree
+        if self._question:
+            self._question.add(source, tree)
         self.report(Progress("unpack", source.filename, len(self._done), self.total))
 
 

@@ -10,27 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envagent.materialize.conda_order import closure
 from envagent.materialize.interpreter import Interpreter, describe
 from envagent.materialize.link import link_files, make_directories, make_links
 from envagent.store.manifest import Entry, Manifest
 from envagent.store.node import Tree
 
 if TYPE_CHECKING:
-    from envagent.materialize.plan import CondaFile, Plan
+    from collections.abc import Mapping
+
+    from envagent.materialize.plan import Plan, Source
     from envagent.store.node import Build, NodeStore
 
 _ANSWER = "interpreter.json"
 
 
 class CondaPython:
-    """The Python of the plan, whose conda packages' `trees` are in the store; its scratch prefix is below `work`."""
+    """The Python of the plan: its parts are in the store, `trees` by sha256; its scratch prefix is below `work`."""
 
-    def __init__(self, plan: Plan, trees: list[Tree], store: NodeStore, work: Path) -> None:
+    def __init__(self, plan: Plan, trees: Mapping[str, Tree], store: NodeStore, work: Path) -> None:
         self._plan = plan
         self._trees = trees
         self._store = store
@@ -55,10 +57,8 @@ class CondaPython:
         if self._scratch.exists():
             return
         self._scratch.mkdir()
-        names = closure("python", [source.package for source in self._plan.conda])
-        for source, tree in zip(self._plan.conda, self._trees, strict=True):
-            if source.package.name in names:
-                self._link(source, tree)
+        for source in self._plan.python_parts:
+            self._link(self._trees[source.sha256])
 
     @property
     def _executable(self) -> Path:
@@ -76,10 +76,40 @@ class CondaPython:
         finally:
             build.release()
 
-    def _link(self, source: CondaFile, tree: Tree) -> None:
+    def _link(self, tree: Tree) -> None:
         """Lay a tree over the scratch prefix; of two files the first stays, which is as good here."""
         manifest = tree.manifest
         make_directories(self._scratch, manifest.directories)
         there = {path for path in (*manifest.paths, *manifest.links) if os.path.lexists(self._scratch / path)}
         link_files(tree.files, self._scratch, manifest.paths, "hardlink", skip=there)
         make_links(self._scratch, {path: target for path, target in manifest.links.items() if path not in there})
+
+
+class EarlyQuestion:
+    """Asks the Python of a plan as soon as its parts are built, while others are; the answer is in the store then."""
+
+    def __init__(self, plan: Plan, store: NodeStore, work: Path) -> None:
+        self._plan = plan
+        self._store = store
+        self._work = work
+        self._wanted = {source.sha256 for source in plan.python_parts}
+        found = {source.sha256: store.find(plan.key(source)) for source in plan.python_parts}
+        self._trees = {sha256: tree for sha256, tree in found.items() if tree}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ask")
+        self._asked: Future[tuple[Interpreter, Tree]] | None = None
+
+    def add(self, source: Source, tree: Tree) -> None:
+        """The tree of a package is there."""
+        if source.sha256 in self._wanted:
+            self._trees[source.sha256] = tree
+            if len(self._trees) == len(self._wanted):
+                self._asked = self._thread.submit(CondaPython(self._plan, self._trees, self._store, self._work).asked)
+
+    def wait(self) -> None:
+        """Until it has answered, if it was asked. Raises as `CondaPython.asked`."""
+        if self._asked:
+            self._asked.result()
+
+    def close(self) -> None:
+        """Ask nothing any more; what was asked is waited for."""
+        self._thread.shutdown()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from envagent.errors import ArtifactRefused
 from envagent.lock.model import CondaPackage
+from envagent.materialize.conda_order import closure
 from envagent.materialize.wheel_name import project_of, tags_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,12 @@ class Plan:
     def conda_python(self) -> CondaFile | None:
         """The package that is the interpreter."""
         return next((source for source in self.conda if source.package.name == "python"), None)
+
+    @cached_property
+    def python_parts(self) -> tuple[CondaFile, ...]:
+        """That package and those that it needs to run, nothing where there is none."""
+        names = closure("python", [source.package for source in self.conda])
+        return tuple(source for source in self.conda if source.package.name in names)
 
     @cached_property
     def library(self) -> str:

@@ -157,7 +157,9 @@ def _with_python(plan: Plan, trees: list[Tree], store: NodeStore, work: Path) ->
         return _Parts(plan, trees, also=_base(plan, store))
     from envagent.materialize.conda_python import CondaPython  # noqa: PLC0415  # most have none
 
-    python = CondaPython(plan, trees[: len(plan.conda)], store, work)
+    python = CondaPython(
+        plan, {source.sha256: tree for source, tree in zip(plan.conda, trees, strict=False)}, store, work
+    )
     said, tree = python.asked()
     completed = replace(plan, given=said)
     completed.check()

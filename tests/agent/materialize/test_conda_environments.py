@@ -17,7 +17,9 @@ import pytest
 from envagent.errors import ArtifactRefused, PrefixRefused
 from envagent.lock.model import PythonPackage
 from envagent.materialize import overlay
+from envagent.materialize.builds import build_trees
 from envagent.materialize.prefix import materialize
+from envagent.materialize.progress import silent
 from envagent.materialize.ready import read_ready
 from envagent.materialize.verify import verify
 from envagent.store.gc import collect
@@ -101,6 +103,17 @@ def test_pip_uv_and_metadata_find_nothing_wrong(tmp_path):
     uv = Path(sys.executable).with_name("uv")
     subprocess.run([uv, "pip", "check", "-q", "--python", prefix.python], check=True)
     assert sorted(found.name for found in distributions(path=[str(prefix.path / _SITE)])) == ["app", "frozenlist"]
+
+
+def test_the_python_has_been_asked_once_its_packages_are_built(tmp_path):
+    plan, store = conda_plan(tmp_path / "files", this_python(), with_command()), NodeStore(tmp_path / "store")
+    with store.in_use() as work:
+        trees = build_trees(plan, plan.sources, store, work, silent)
+    assert plan.conda_python
+    answer = store.find(f"{plan.key(plan.conda_python)}-described")
+    assert answer
+    assert set(store.trees()) == {*trees.values(), answer}
+    assert json.loads((answer.files / "interpreter.json").read_bytes())["version"] == python().version
 
 
 def test_the_python_is_asked_once_per_node_and_bytecode_is_shared(tmp_path, monkeypatch):
