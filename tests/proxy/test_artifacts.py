@@ -72,7 +72,7 @@ class Hall:
         @asynccontextmanager
         async def opening(offset: int, _validator: str | None) -> AsyncIterator[Body]:
             self.opened += 1
-            yield Piecemeal(0, len(data), None, None, None, data=data, let=let)
+            yield Piecemeal(0, len(data), None, None, None, 60.0, data=data, let=let)
 
         async def stored(digest: str, size: int) -> None:
             self.remembered.append((digest, size))
@@ -116,7 +116,7 @@ async def test_a_failed_download_is_not_shared_with_who_comes_after(hall: Hall) 
 
     @asynccontextmanager
     async def opening(offset: int, _validator: str | None) -> AsyncIterator[Body]:
-        yield Piecemeal(0, len(SMALL), None, None, None, data=SMALL, let=asyncio.Semaphore(9))
+        yield Piecemeal(0, len(SMALL), None, None, None, 60.0, data=SMALL, let=asyncio.Semaphore(9))
 
     async def stored(digest: str, size: int) -> None:
         raise AssertionError("never stored")
@@ -182,7 +182,7 @@ async def test_what_was_published_as_we_stopped_is_in_the_catalog(
     reached, go_on, sync = threading.Event(), threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (reached.set(), go_on.wait(5), sync(fd)))
     hall.download(SMALL)
-    await asyncio.to_thread(reached.wait)
+    assert await asyncio.to_thread(reached.wait, 30)
     stopping = asyncio.create_task(hall.tasks.close())
     await a_moment()
     go_on.set()

@@ -270,7 +270,7 @@ async def test_a_blob_that_is_being_published_is_published_even_if_the_download_
     reached, go_on, sync = threading.Event(), threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (reached.set(), go_on.wait(5), sync(fd)))
     download, flight = airport.fetch()
-    await asyncio.to_thread(reached.wait)
+    assert await asyncio.to_thread(reached.wait, 30)
     flight.cancel()
     await a_moment()
     assert not flight.done()

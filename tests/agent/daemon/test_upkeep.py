@@ -13,6 +13,7 @@ from envagent.daemon.protocol import Due
 from envagent.daemon.upkeep import Chore, Upkeep, chores, perform
 from fixtures.agent import Agent, lock_document, write_lock
 from fixtures.clock import FakeClock
+from fixtures.patience import until
 from fixtures.upstream import FakeIndex
 from fixtures.wheels import make_wheel
 
@@ -112,8 +113,7 @@ async def test_what_is_done_is_what_the_command_does(agent: Agent, upstream: Fak
 async def test_a_chore_ends_with_the_daemon(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     chore = asyncio.create_task(perform(["serve", "--data", str(tmp_path)]))
-    while not (tmp_path / "envagent.sock").exists():
-        await asyncio.sleep(0)
+    await until((tmp_path / "envagent.sock").exists)
     chore.cancel()
     with pytest.raises(asyncio.CancelledError):
         await chore
