@@ -20,9 +20,16 @@ $(VENV)/stamp: pyproject.toml
 	sh tests/clients/install.sh $(BIN)/uv $(BIN)/python
 	@touch $@
 
-# Helm and what checks the chart, and what the Dockerfile installs.
-.chart/stamp: tests/chart/install.sh tests/chart/unpack_helm.py tests/chart/operator_schemas.py $(wildcard deploy/image/*) | $(VENV)/stamp
+# Helm and what checks the chart.
+.chart/stamp: tests/chart/install.sh tests/chart/unpack_helm.py tests/chart/operator_schemas.py | $(VENV)/stamp
 	sh tests/chart/install.sh $(BIN)/uv $(BIN)/python
+	@touch $@
+
+# What the Dockerfile installs, by its own script; anew with each change of the code.
+.chart/image/stamp: pyproject.toml $(wildcard deploy/image/*) $(shell find proxy agent -name '*.py') | $(VENV)/stamp
+	rm -rf .chart/image
+	$(PYTHON) -m venv .chart/image
+	sh deploy/image/install.sh .chart/image
 	@touch $@
 
 demo: $(VENV)/stamp  ## install through a proxy, cut the upstream, install again; lock, materialize, share in a swarm
@@ -40,7 +47,7 @@ types: $(VENV)/stamp  ## mypy, strict
 contracts: $(VENV)/stamp  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/stamp .clients/stamp .chart/stamp  ## the test suite, with the real clients
+unit: $(VENV)/stamp .clients/stamp .chart/stamp .chart/image/stamp  ## the test suite, with the real clients
 	sh tests/setup.sh
 	$(BIN)/python -m pytest -n auto
 

