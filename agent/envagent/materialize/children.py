@@ -1,38 +1,32 @@
-"""Worker processes, begun the cheaper way that is safe: as a copy of this process, or as a program.
+"""Processes that do part of the work, begun the cheaper way that is safe: as a copy of this one, or as a program.
 
-A copy has everything imported already, which saves a tenth of a second of CPU time each. It is safe where this
+A copy has everything imported already, which saves up to a tenth of a second of CPU time each. It is safe where this
 process has a single thread, so that no lock is held by one that the copy lacks; a daemon, or a process in which
-py-rattler has begun its threads, starts the program. Either way a worker has the two pipes, stderr and nothing else
+py-rattler has begun its threads, starts the program. Either way a child has the two pipes, stderr and nothing else
 that is open here (a lock of the store would outlive its owner), and ends when its stdin does.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import threading
-import traceback
+import signal
+from _thread import allocate_lock  # all that is wanted of threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
 
-from envagent.materialize import worker
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-_COMMAND = (sys.executable, "-P", "-m", "envagent.materialize.worker")
-# Give glibc's malloc no reason to return each member's buffer to the kernel: every page of the next would be a fault.
-_KEPT_BYTES, _UNTRIMMED_BYTES = 64 << 20, 128 << 20
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_TRIM_THRESHOLD_": str(_UNTRIMMED_BYTES)}
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    Serve = Callable[[BinaryIO, BinaryIO], None]
+    """What a child does from its stdin to its stdout, until the first ends."""
+
 _TASKS = Path("/proc/self/task")
 _STDERR = 2
 
 
 class Child(NamedTuple):
-    """A worker: jobs go to its stdin, answers come from its stdout; `wait()` gives the exit code at its end."""
+    """Jobs go to its stdin, answers come from its stdout; `wait()` gives the exit code at its end."""
 
     pid: int
     stdin: BinaryIO
@@ -47,9 +41,9 @@ class Child(NamedTuple):
         self.wait()
 
 
-def begin() -> Child:
-    """A worker that waits for jobs. OSError passes."""
-    return _copied() if _is_alone() else _started()
+def begin(serve: Serve, program: Sequence[str], environ: Mapping[str, str] | None = None) -> Child:
+    """A child that serves: a copy, or the `program` that does the same, with `environ` besides. OSError passes."""
+    return _copied(serve) if _is_alone() else _started(program, environ or {})
 
 
 def _is_alone() -> bool:
@@ -60,14 +54,16 @@ def _is_alone() -> bool:
         return False
 
 
-def _started() -> Child:
-    process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_KEEP_MEMORY}
+def _started(program: Sequence[str], environ: Mapping[str, str]) -> Child:
+    import subprocess  # noqa: PLC0415  # a copy does without
+
+    process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environ}
     )
     return Child(process.pid, cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout), process.wait)
 
 
-def _copied() -> Child:
+def _copied(serve: Serve) -> Child:
     its_stdin, stdin = os.pipe()
     stdout, its_stdout = os.pipe()
     try:
@@ -77,7 +73,7 @@ def _copied() -> Child:
             os.close(fd)
         raise
     if not pid:
-        _work(its_stdin, its_stdout)
+        _serve(serve, its_stdin, its_stdout)
     os.close(its_stdin)
     os.close(its_stdout)
     return Child(pid, os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"), _Copy(pid).wait)
@@ -89,7 +85,7 @@ class _Copy:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._code: int | None = None
-        self._waiting = threading.Lock()
+        self._waiting = allocate_lock()
 
     def wait(self) -> int:
         with self._waiting:
@@ -104,7 +100,7 @@ class _Copy:
             return 0
 
 
-def _work(stdin: int, stdout: int) -> NoReturn:
+def _serve(serve: Serve, stdin: int, stdout: int) -> NoReturn:
     """What the copy does until its end; nothing that this process would do at its own end."""
     code = 1
     try:
@@ -112,19 +108,12 @@ def _work(stdin: int, stdout: int) -> NoReturn:
             if fd not in {_STDERR, stdin, stdout}:
                 with suppress(OSError):  # that of the listing itself
                     os.close(fd)
-        _keep_memory()
-        worker.answer(os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb"))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for whoever asked, who then closes the pipe
+        serve(os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb"))
         code = 0
     except BaseException:  # noqa: BLE001  # nothing above this may go on with the life of the process it is a copy of
+        import traceback  # noqa: PLC0415  # never needed, as far as is known
+
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-def _keep_memory() -> None:
-    import ctypes  # noqa: PLC0415  # slow to import, and only the copy needs it
-
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc has it, musl does not
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _UNTRIMMED_BYTES)

@@ -1,16 +1,23 @@
-"""Run by our own interpreter as a program, never imported: make directories, then hardlinks, below one place.
+"""What a process does that links files: make directories, then hardlinks, below one place.
 
     python -I -S linker.py TARGET < marshal: [directory, ...], [(source, [path, ...]), ...]
-                                  > marshal: None,             [(source, [path, ...]), ...] that could not be linked
+                                  > marshal: those of either that could not be had
 
 A process, for links by threads are no faster: most of a link is a system call so short that taking turns costs more.
-Paths are resolved from the two roots and not from `/`, which takes a third off. Nothing else is imported, so that it
-starts in a hundredth of a second.
+Paths are resolved from the two roots and not from `/`, which takes a third off. It is this program, or a copy of the
+process that wants the links (children.py); nothing else is imported, so that the program starts in a hundredth of a
+second.
 """
+
+from __future__ import annotations
 
 import marshal
 import os
 import sys
+
+TYPE_CHECKING = False  # as typing has it, which is slow to import
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 def make_directory(directory: str, root: int) -> None:
@@ -36,19 +43,32 @@ def link_all(paths: list[str], root: int) -> list[str]:
     return failed
 
 
-def main() -> None:
-    """Make and link what stdin says."""
-    root = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
-    for directory in marshal.load(sys.stdin.buffer):  # noqa: S302  # our own process wrote it
-        make_directory(directory, root)
-    marshal.dump(None, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+def make_all(directories: list[str], root: int) -> list[str]:
+    """Make each directory below `root`; those that could not be made."""
     failed = []
-    for source, paths in marshal.load(sys.stdin.buffer):  # noqa: S302  # our own process wrote it
+    for directory in directories:
+        try:
+            make_directory(directory, root)
+        except OSError:  # as above
+            failed.append(directory)
+    return failed
+
+
+def serve(target: str, stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Make and link below `target` what stdin says. Leaves the working directory."""
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    _say(make_all(marshal.load(stdin), root), stdout)  # noqa: S302  # our own process wrote it
+    failed = []
+    for source, paths in marshal.load(stdin):  # noqa: S302  # our own process wrote it
         os.chdir(source)
         failed.append((source, link_all(paths, root)))
-    marshal.dump(failed, sys.stdout.buffer)
+    _say(failed, stdout)
+
+
+def _say(failed: list[str] | list[tuple[str, list[str]]], stdout: BinaryIO) -> None:
+    marshal.dump(failed, stdout)
+    stdout.flush()
 
 
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1], sys.stdin.buffer, sys.stdout.buffer)

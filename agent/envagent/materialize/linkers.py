@@ -1,7 +1,7 @@
 """Filling a directory with the files of many trees: by several processes where there are many, here where few.
 
 The order is that of a caller who writes files of its own in between: first every directory, then every file. What a
-process could not link (another filesystem, no links left) is done again here, as link.py does it. Nothing is
+process could not do (another filesystem, no links left) is done again here, as link.py does it. Nothing is
 overwritten.
 """
 
@@ -11,21 +11,22 @@ import marshal
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 from envagent.errors import EnvagentError
+from envagent.materialize import linker
+from envagent.materialize.children import begin
 from envagent.materialize.link import link_files, make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
-    from typing import BinaryIO
 
     from envagent.materialize.link import LinkMode
 
-_PROGRAM = Path(__file__).with_name("linker.py")
 _PROCESSES_FROM_FILES = 2000  # some 20 ms of links: below it a process costs more than it saves
 _MAX_PROCESSES = 8  # the directories' locks are shared
 _T = TypeVar("_T")
@@ -50,20 +51,20 @@ class Linkers:
 
     def make_directories(self, directories: list[str]) -> None:
         """Make each, parents first; those that exist are kept. OSError passes."""
-        if not self._linkers:
-            make_directories(self._target, directories)
-        for linker, part in zip(self._linkers, _parts(directories, len(self._linkers)), strict=True):
-            linker.send(part)
-        for linker in self._linkers:
-            linker.receive()
+        rest = directories
+        if self._linkers:
+            for process, part in zip(self._linkers, _parts(directories, len(self._linkers)), strict=True):
+                process.send(part)
+            rest = [directory for process in self._linkers for directory in process.receive()]
+        make_directories(self._target, rest)
 
     def link(self, lots: Sequence[Lot]) -> None:
         """Put each file at its path, once. OSError passes."""
         rest = list(lots)
         if self._linkers:
-            for linker, part in zip(self._linkers, _shares(lots, len(self._linkers)), strict=True):
-                linker.send([(str(source), paths) for source, paths in part])
-            rest = [Lot(Path(source), paths) for linker in self._linkers for source, paths in linker.receive()]
+            for process, part in zip(self._linkers, _shares(lots, len(self._linkers)), strict=True):
+                process.send([(str(source), paths) for source, paths in part])
+            rest = [Lot(Path(source), paths) for process in self._linkers for source, paths in process.receive()]
         for lot in rest:
             link_files(lot.source, self._target, lot.paths, self._mode)
 
@@ -73,44 +74,36 @@ class Linkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for linker in self._linkers:
-            linker.close()
+        for process in self._linkers:
+            process.close()
 
 
 class _Linker:
     """One process; it ends when its stdin does."""
 
     def __init__(self, target: Path) -> None:
-        import subprocess  # noqa: PLC0415  # few environments have so many files to link
-
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
-            [sys.executable, "-I", "-S", str(_PROGRAM), str(target)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        program = [sys.executable, "-I", "-S", linker.__file__, str(target)]
+        self._child = begin(partial(linker.serve, str(target)), program)
 
     def send(self, said: list[str] | list[tuple[str, list[str]]]) -> None:
         """Ask for something; `receive` has the answer."""
-        stream = cast("BinaryIO", self._process.stdin)
         with suppress(BrokenPipeError):  # `receive` says why
-            stream.write(marshal.dumps(said))
-            stream.flush()
+            marshal.dump(said, self._child.stdin)
+            self._child.stdin.flush()
 
-    def receive(self) -> list[tuple[str, list[str]]]:
-        """The answer; of directories there is none."""
+    def receive(self) -> list[Any]:
+        """What it could not do of it. Raises EnvagentError if the process ended."""
         try:
-            return marshal.load(cast("BinaryIO", self._process.stdout)) or []  # noqa: S302  # our own process wrote it
+            return cast("list[Any]", marshal.load(self._child.stdout))  # noqa: S302  # our own process wrote it
         except EOFError:
-            said = cast("BinaryIO", self._process.stderr).read().decode(errors="replace").strip()
             raise EnvagentError(
-                f"a process that links files ended (status {self._process.wait()}): {said.rpartition(chr(10))[2]}"
+                f"a process that links files ended (status {self._child.wait()})",
+                hint="the machine may be short of memory",
             ) from None
 
     def close(self) -> None:
         """Let it end."""
-        with suppress(BrokenPipeError), self._process:
-            pass
+        self._child.close()
 
 
 def _shares(lots: Sequence[Lot], count: int) -> list[list[Lot]]:

@@ -18,7 +18,7 @@ from envagent.errors import EnvagentError
 from envagent.materialize.children import begin
 from envagent.materialize.job import Answer, Job
 from envagent.materialize.work import perform
-from envagent.materialize.worker import receive, send
+from envagent.materialize.worker import ENVIRON, PROGRAM, answer_as_copy, receive, send
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,7 +63,7 @@ class _Line:
     """To one worker process; several threads may ask at once, answers come in the order asked."""
 
     def __init__(self) -> None:
-        self._child = begin()
+        self._child = begin(answer_as_copy, PROGRAM, ENVIRON)
         self._decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
