@@ -26,6 +26,11 @@ class EnvproxyError(Exception):
         self.message = message
         self.hint = hint
 
+    @classmethod
+    def kind(cls) -> str:
+        """The title as a slug, the `type` by which programs tell problems apart (RFC 9457, 3.1.1)."""
+        return f"urn:envmesh:problem:{cls.title.lower().replace(' ', '-')}"
+
 
 # --- the operator's fault: said at start, exit code 2 ---------------------------------------------------
 

@@ -59,14 +59,15 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def of_error(error: EnvproxyError) -> web.Response:
-    """One of our own errors as an answer; its title, as a slug, is the `type` by which programs tell them apart."""
+    """One of our own errors as an answer."""
     headers = {}
     if isinstance(error, UpstreamError | Overasked):
         headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Basic realm="envmesh"'
-    kind = f"urn:envmesh:problem:{error.title.lower().replace(' ', '-')}"
-    return _answer(error.status, kind=kind, title=error.title, detail=error.message, hint=error.hint, headers=headers)
+    return _answer(
+        error.status, kind=error.kind(), title=error.title, detail=error.message, hint=error.hint, headers=headers
+    )
 
 
 def of_http(error: web.HTTPException) -> web.Response:

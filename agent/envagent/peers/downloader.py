@@ -17,6 +17,7 @@ from envagent.peers.alone import Holder, holders, of_one_piece, rarest
 from envagent.peers.asking import AT_ONCE, Asking
 from envagent.peers.growing import Growing
 from envagent.peers.questions import Questions
+from envagent.peers.wire import OriginFailed
 from envproxy.errors import BadUpstreamBody, DigestMismatch, EnvproxyError, StorageFull, UpstreamError
 from envproxy.swarm import bitmap
 from envproxy.swarm.layout import Layout
@@ -91,6 +92,9 @@ class Download(Growing):
         if await self._goes_on_alone():
             await self._landed_or(self._around.membership.renewal_s)
             return
+        if self._proxy_fails:  # then what it leases next may be the same
+            self._proxy_fails = False
+            await self._landed_or(self._around.random.uniform(*PAUSES_S))
         await self._rest(self._asking.pause_s(self._around.clock()))
         if self._is_done:
             return
@@ -112,9 +116,6 @@ class Download(Growing):
             self._start_given(given)
         if not self._asking.count(len(self._moving)):
             await self._landed_or(self._around.membership.renewal_s)
-        elif self._proxy_fails:
-            await self._landed_or(self._around.random.uniform(*PAUSES_S))
-            self._proxy_fails = False
 
     @property
     def _is_done(self) -> bool:
@@ -141,7 +142,7 @@ class Download(Growing):
             raise self._unwritable(self._refused) from self._refused
         if self._wrong >= MOST_WRONG:
             raise DigestMismatch(f"the proxy sends other pieces of {self.wanted.sha256} than it says")
-        if self._failure is not None and not self._moving and self._is_late:
+        if self._failure is not None and not self._moving and (self._is_late or self._is_vain(self._failure)):
             raise self._failure
 
     def _unwritable(self, error: OSError) -> StorageFull:
@@ -154,6 +155,12 @@ class Download(Growing):
     def _is_late(self) -> bool:
         patience = FIRST_PATIENCE_S if self.holding is None else PATIENCE_S
         return self._around.clock() - self._last_news > patience
+
+    def _is_vain(self, error: EnvproxyError) -> bool:
+        """Whether the proxy says that the artifact is not to be had, and there is nothing yet to be patient for."""
+        if isinstance(error, OriginFailed):
+            return self.holding is None or not self.holding.verified
+        return isinstance(error, DigestMismatch)
 
     async def _ask(self, count: int, held: int | None = None) -> Given:
         """Tell the directory what is here, or that it is only `held`, and ask for so many pieces."""
@@ -261,7 +268,10 @@ class Download(Growing):
         await asyncio.gather(*tasks, return_exceptions=True)
         self._moving.clear()  # one that was cancelled before it began has not gone by itself
         if self.holding is not None and self.path is None and self._around.inventory.holding(self.wanted.sha256):
-            await self._around.inventory.set_aside(self.holding)
+            if isinstance(self._error, DigestMismatch):  # pieces, too, were what wrong bytes said they were
+                await self._around.inventory.drop(self.holding)
+            else:
+                await self._around.inventory.set_aside(self.holding)
 
     async def renounce(self) -> None:
         """After a failure: tell the directory that nothing can be had here or moves, so that others go on."""
@@ -273,7 +283,7 @@ class Download(Growing):
     async def _without_directory(self, error: UpstreamError) -> None:
         """Go on with known peers; take what nobody has from the proxy, one piece after a random pause."""
         around = self._around
-        if self.holding is None and error.answered is not None:
+        if self._is_vain(error) or (self.holding is None and error.answered is not None):
             raise error  # the proxy is there, and its upstream is not
         self._failure = error
         self._alone_until = around.clock() + ALONE_S

@@ -124,6 +124,11 @@ class Inventory:
         self._holdings.pop(holding.sha256, None)
         await asyncio.to_thread(holding.close)
 
+    async def drop(self, holding: Holding) -> None:
+        """Its pieces are not to be trusted: leave none."""
+        self._holdings.pop(holding.sha256, None)
+        await asyncio.to_thread(holding.discard)
+
     def sweep(self, now: float) -> int:
         """Remove what nobody went on with for ABANDONED_S; `now` is of the epoch. How many (blocking)."""
         return self._partials.sweep(before=now - ABANDONED_S)

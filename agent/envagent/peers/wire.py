@@ -6,7 +6,8 @@ before. What the network does wrong becomes an error of `envproxy.errors`. Nothi
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import json
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
@@ -15,7 +16,16 @@ from yarl import URL
 from envproxy import __version__
 from envproxy.engine.failures import NETWORK, translated
 from envproxy.engine.freshness import retry_after
-from envproxy.errors import BadUpstreamBody, EnvproxyError, NoSuchThing, PolicyRefused, Unauthorized, UpstreamError
+from envproxy.errors import (
+    BadUpstreamBody,
+    DigestMismatch,
+    EnvproxyError,
+    NoSuchThing,
+    Oversized,
+    PolicyRefused,
+    Unauthorized,
+    UpstreamError,
+)
 from envproxy.swarm.messages import (
     MEDIA_TYPE,
     NODE_HEADER,
@@ -44,8 +54,15 @@ PROXY_SILENCE_S = 20.0  # it may wait for its own upstream
 DIRECTORY_SILENCE_S = 10.0  # it never waits longer than it was asked to, and without it there are peers to go on with
 HOW_TO_JOIN = "swarm-secret (ENVAGENT_SWARM_SECRET) is to be the proxy's swarm.secret, or that of this node's tenant"
 _ROOT = "/swarm/v1"
+_PROBLEM = "application/problem+json"
+_PROBLEM_BYTES = 16 * 1024
+_OF_UPSTREAM = {error.kind() for error in (UpstreamError, BadUpstreamBody, Oversized)}
 
 M = TypeVar("M", bound=Message)
+
+
+class OriginFailed(UpstreamError):
+    """The proxy is there and says so itself: its upstream does not give what was asked for."""
 
 
 class Wire:
@@ -172,7 +189,7 @@ class Wire:
                 allow_redirects=False,
                 ssl=tls,
             ) as answer:
-                _refuse(answer)
+                await _refuse(answer)
                 yield answer
         except NETWORK as error:
             raise translated(error, URL(url)) from error
@@ -182,7 +199,7 @@ def _piece(origin: str, sha256: str, piece: int) -> str:
     return f"{origin}{_ROOT}/artifacts/{sha256}/pieces/{piece}"
 
 
-def _refuse(answer: aiohttp.ClientResponse) -> None:
+async def _refuse(answer: aiohttp.ClientResponse) -> None:
     """Raise what a status means."""
     said = f"{answer.host} answered {answer.status}: {answer.reason}"
     match answer.status:
@@ -195,9 +212,22 @@ def _refuse(answer: aiohttp.ClientResponse) -> None:
         case 404:
             raise NoSuchThing(said)
         case status:
-            raise UpstreamError(
+            kind = await _kind_of(answer)
+            if kind == DigestMismatch.kind():
+                raise DigestMismatch(said)
+            raise (OriginFailed if kind in _OF_UPSTREAM else UpstreamError)(
                 said,
                 cause="5xx" if status >= 500 else "4xx",
                 answered=status,
                 retry_after_s=retry_after(answer.headers.get("Retry-After")),
             )
+
+
+async def _kind_of(answer: aiohttp.ClientResponse) -> str:
+    """The `type` of the problem that is the answer (RFC 9457), "" if it is something else."""
+    kind = None
+    if answer.content_type == _PROBLEM:
+        with suppress(ValueError):
+            document = json.loads(await answer.content.read(_PROBLEM_BYTES))
+            kind = document.get("type") if isinstance(document, dict) else None
+    return kind if isinstance(kind, str) else ""

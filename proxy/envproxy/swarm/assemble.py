@@ -51,7 +51,7 @@ def assemble(
     places = Places(indexes, files, channels, collections, engine.artifacts, public=public_places(config))
     cuts = Flights[tuple[str, str], Cut](engine.tasks, engine.reporter, name="pieces")
     looks = Flights[tuple[str, str], int | None](engine.tasks, engine.reporter, name="look")
-    pieces = Pieces(places, engine.artifacts, cuts, engine.tasks, ring=bell.ring)
+    pieces = Pieces(places, engine.artifacts, cuts, engine.tasks, ring=bell.ring, monotonic=monotonic)
     admission = Admission(own.secrets)
     desk = Desk(
         uuid4().hex,

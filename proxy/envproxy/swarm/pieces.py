@@ -2,8 +2,9 @@
 
 Hashes are computed from what the proxy itself reads: while it downloads an artifact, or from its own store. They are
 published one after the other as the bytes come, before the digest of the whole is known; a download that fails, and
-bytes whose digest turns out wrong, take their hashes back. An artifact of one piece needs no reading: its digest is
-the piece's. What its face states as its size counts until its bytes tell another.
+bytes whose digest turns out wrong, take their hashes back. Who asks for those in the next WRONG_S is told of it: an
+agent that had to find it out piece by piece would have the whole downloaded again and again. An artifact of one piece
+needs no reading: its digest is the piece's. What its face states as its size counts until its bytes tell another.
 
 What is known here survives the eviction of the bytes, which come again from upstream when a piece is asked for. It is
 bounded to LIMIT artifacts, those that were asked for last.
@@ -19,11 +20,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from envproxy.engine.artifacts import Artifacts
 from envproxy.engine.download import Download
 from envproxy.engine.flights import Flights, Tasks
-from envproxy.errors import EnvproxyError, NoSuchThing
+from envproxy.engine.remembered import Remembered
+from envproxy.errors import DigestMismatch, EnvproxyError, NoSuchThing
 
 from .bitmap import whole
 from .hasher import PieceHasher
@@ -33,6 +36,7 @@ from .places import Places
 _log = logging.getLogger(__name__)
 
 LIMIT: Final = 4096  # at most 16 kB of hashes each
+WRONG_S: Final = 10.0  # after which upstream is asked again for bytes that were not those of the digest
 _BATCH_BYTES: Final = 1024 * 1024  # hashed at a time: a thread costs 0.1 ms
 
 
@@ -61,13 +65,17 @@ class Pieces:
         tasks: Tasks,
         *,
         ring: Callable[[str], None],
+        monotonic: Callable[[], float],
     ) -> None:
         self._places = places
         self._artifacts = artifacts
         self._flights = flights
         self._tasks = tasks
         self._ring = ring
+        self._monotonic = monotonic
         self._cuts = OrderedDict[str, Cut]()
+        self._wrong = Remembered[tuple[str, str], tuple[float, DigestMismatch]](LIMIT)  # until when, and what to say
+        self._watched = WeakSet[Download]()
 
     def known(self, sha256: str) -> Cut | None:
         """What is known of an artifact by now."""
@@ -76,12 +84,18 @@ class Pieces:
         return self._cuts.get(sha256)
 
     async def cut(self, sha256: str, path: str, size: int | None) -> Cut:
-        """How the artifact is cut; its hashing begins unless it is known. Raises as `Places.open`.
+        """How the artifact is cut; its hashing begins unless it is known.
 
-        Each path is tried by itself, so that one which leads nowhere keeps nobody from another.
-        `size` is what its face says of it, if it does.
+        Raises as `Places.open`, and DigestMismatch where upstream's bytes were wrong a moment ago. Each path is tried
+        by itself, so that one which leads nowhere, or to wrong bytes, keeps nobody from another. `size` is what its
+        face says of it, if it does.
         """
-        return self.known(sha256) or await self._flights.join((sha256, path), lambda: self._learn(sha256, path, size))
+        if (known := self.known(sha256)) is not None:
+            return known
+        until, error = self._wrong.recall((sha256, path)) or (0.0, None)
+        if error is not None and self._monotonic() < until:
+            raise DigestMismatch(error.message, hint=error.hint)
+        return await self._flights.join((sha256, path), lambda: self._learn(sha256, path, size))
 
     async def open(self, cut: Cut, path: str) -> Path | Download:
         """The bytes of an artifact as the face at `path` has them, which may download them. Raises as `Places.open`.
@@ -90,6 +104,8 @@ class Pieces:
         """
         found = await self._places.open(path, cut.sha256)
         if isinstance(found, Download):
+            if cut.layout.count == 1:
+                self._watch(cut, path, found)
             size = await found.opened()
         else:
             self._artifacts.used(cut.sha256)
@@ -111,7 +127,7 @@ class Pieces:
         if isinstance(found, Download):
             if await found.opened() is None:
                 await found.blob()  # its end is what tells its length
-            return self._begin(sha256, Layout.of(found.total or 0), lambda cut: self._hash_arriving(cut, found))
+            return self._begin(sha256, Layout.of(found.total or 0), lambda cut: self._hash_arriving(cut, path, found))
         size = await self._artifacts.size(sha256)
         if size is None:
             raise NoSuchThing(f"{path} was evicted a moment ago", hint="ask again")
@@ -130,7 +146,19 @@ class Pieces:
             _ = self._tasks.spawn(hashing(cut), name=f"pieces:{sha256}")
         return cut
 
-    async def _hash_arriving(self, cut: Cut, download: Download) -> None:
+    def _watch(self, cut: Cut, path: str, download: Download) -> None:
+        """Note what the download of an artifact of one piece comes to: nothing else here reads it to the end."""
+        if download not in self._watched:
+            self._watched.add(download)
+            _ = self._tasks.spawn(self._judge(cut, path, download), name=f"pieces:{cut.sha256}")
+
+    async def _judge(self, cut: Cut, path: str, download: Download) -> None:
+        try:
+            await download.blob()
+        except EnvproxyError as error:  # told to all who read the download
+            self._failed(cut, path, error)
+
+    async def _hash_arriving(self, cut: Cut, path: str, download: Download) -> None:
         hasher, batch = PieceHasher(cut.layout), bytearray()
         try:
             async with aclosing(download.unverified()) as chunks:
@@ -140,9 +168,14 @@ class Pieces:
                         self._publish(cut, await asyncio.to_thread(hasher.feed, bytes(batch)))
                         batch.clear()
             self._publish(cut, await asyncio.to_thread(hasher.feed, bytes(batch)))
-        except (
-            EnvproxyError
-        ):  # told to all who read the download; here it only means that the hashes are worth nothing
+        except EnvproxyError as error:  # told to all who read the download; here it only spoils the hashes
+            self._failed(cut, path, error)
+            self._forget(cut)
+
+    def _failed(self, cut: Cut, path: str, error: EnvproxyError) -> None:
+        """The bytes that the path leads to were not to be had, or not those of the digest."""
+        if isinstance(error, DigestMismatch):
+            self._wrong.keep((cut.sha256, path), (self._monotonic() + WRONG_S, error))
             self._forget(cut)
 
     async def _hash_stored(self, cut: Cut) -> None:
