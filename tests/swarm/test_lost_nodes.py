@@ -62,10 +62,12 @@ async def test_a_node_that_is_killed_fetches_a_fifth_of_what_it_had_again_at_mos
         await here.nodes[0].kill()
         assert await asking == ""
         before = net.received(1)
-        kept = here.nodes[0].pieces(here.dist.sha256) * Layout.of(len(here.dist.data)).piece_bytes
+        piece_bytes = Layout.of(len(here.dist.data)).piece_bytes
+        kept = here.nodes[0].pieces(here.dist.sha256) * piece_bytes
         here.nodes[0] = await here.start(0)
         got = await here.get(0)
         after = net.received(1) - before
     assert got == here.dist.sha256
     assert kept >= 0.8 * before
-    assert after <= 1.05 * (len(here.dist.data) - kept)
+    # What is kept may have the last piece in it, of which there is little.
+    assert after <= 1.05 * (len(here.dist.data) - kept + piece_bytes)
